@@ -1,0 +1,176 @@
+"""Captions of a cohort, with the fate of every study: used, truncated or dropped, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import polars as pl
+
+from cxr_assets.captions.budget import CLIP_TOKENS, FittedCaption, Tokenizer, count_tokens, fit_caption
+from cxr_assets.captions.sections import caption_body
+from cxr_assets.captions.templates import PromptTemplate
+from cxr_assets.cohorts.labels import FINDINGS, NO_FINDING, SUPPORT_DEVICES
+from cxr_assets.errors import SettingsError
+
+Policy = Literal["labels", "impression"]
+
+CAPTIONS = pl.Schema(
+    {
+        "cohort": pl.String,
+        "study_id": pl.String,
+        "caption": pl.String,
+        "policy": pl.String,
+        "source": pl.String,
+        "tokens": pl.Int64,
+        "truncated": pl.Boolean,
+    }
+)
+"""``source`` is where the body came from: labels, impression, findings, or demographics where the header is all."""
+FATES = pl.Schema({"study_id": pl.String, "fate": pl.String, "reason": pl.String})
+_SECTION_ORDER = ("impression", "findings")
+
+
+@dataclass(frozen=True)
+class BuiltCaptions:
+    """Captions, one row a study that has one, and fates, one row a study."""
+
+    captions: pl.DataFrame
+    fates: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A caption before it is measured: header, body pieces and how they join; or the reason for none."""
+
+    header: str
+    pieces: tuple[str, ...] = ()
+    source: str = ""
+    reason: str | None = None
+    dropped: bool = False
+
+
+def build_captions(
+    studies: pl.DataFrame,
+    findings: pl.DataFrame,
+    reports: pl.DataFrame,
+    *,
+    policy: Policy = "labels",
+    tokenizer: Tokenizer | None = None,
+    template: PromptTemplate | None = None,
+    limit: int = CLIP_TOKENS,
+) -> BuiltCaptions:
+    """One caption a study.
+
+    ``labels``: the findings with value 1, in canonical order, after the header. A study without a positive finding is
+    "no finding" only where that is known: No Finding is 1, or it is not labelled and every other finding is 0. Where
+    something outside the vocabulary is present (No Finding is 0) or labels are missing or uncertain, the caption is
+    the header alone: saying "no finding" there would teach the generator that an unlabelled film is a normal one.
+
+    ``impression``: the impression, else the findings section, with de-identification marks out; a study whose sections
+    are empty or mostly marks is dropped.
+
+    Args:
+        studies: studies table of one cohort.
+        findings: findings table.
+        reports: reports table; may be empty for ``labels``.
+        policy: what the body is made of.
+        tokenizer: measures captions; None leaves ``tokens`` null and truncates nothing.
+        template: how header and findings are worded.
+        limit: most tokens, start and end included.
+    """
+    if policy not in ("labels", "impression"):
+        raise SettingsError(f"caption policy {policy!r} does not exist. Choose labels or impression.")
+    template = template or PromptTemplate()
+    people = studies.select("cohort", "study_id", "age_years", "sex", "race").rows()
+    headers = {study: template.header(age=age, sex=sex, race=race) for _, study, age, sex, race in people}
+    if policy == "labels":
+        values = _by_study(findings, "finding", "value")
+        drafts = {study: _label_draft(header, values.get(study, {})) for study, header in headers.items()}
+    else:
+        sections = _by_study(reports, "section", "text")
+        drafts = {study: _report_draft(header, sections.get(study, {})) for study, header in headers.items()}
+    fitted = _fit(drafts, template, policy=policy, tokenizer=tokenizer, limit=limit)
+    cohort_of = {study: cohort for cohort, study, *_ in people}
+    captions = [
+        (cohort_of[study], study, caption.text, policy, drafts[study].source, caption.tokens, caption.truncated)
+        for study, caption in fitted.items()
+    ]
+    fates = [(study, *_fate(draft, fitted.get(study), limit)) for study, draft in drafts.items()]
+    return BuiltCaptions(
+        captions=pl.DataFrame(captions, schema=CAPTIONS, orient="row"),
+        fates=pl.DataFrame(fates, schema=FATES, orient="row"),
+    )
+
+
+def _by_study(frame: pl.DataFrame, name: str, value: str) -> dict[str, dict[str, Any]]:
+    """``{study_id: {name: value}}`` of a long table."""
+    gathered: dict[str, dict[str, Any]] = {}
+    for study, key, item in frame.select("study_id", name, value).iter_rows():
+        gathered.setdefault(study, {})[key] = item
+    return gathered
+
+
+def _label_draft(header: str, values: Mapping[str, int | None]) -> _Draft:
+    positive = [finding for finding in FINDINGS if values.get(finding) == 1]
+    pathology = [finding for finding in positive if finding not in (NO_FINDING, SUPPORT_DEVICES)]
+    if NO_FINDING in positive and pathology:
+        positive.remove(NO_FINDING)
+        return _Draft(header, tuple(positive), "labels", "No Finding stood with a finding; the finding was kept")
+    if positive:
+        return _Draft(header, tuple(positive), "labels")
+    others = [value for finding, value in values.items() if finding != NO_FINDING]
+    if values.get(NO_FINDING) is None and others and all(value == 0 for value in others):
+        return _Draft(header, (NO_FINDING,), "labels", "every finding is negative")
+    return _Draft(header, (), "demographics", "no positive finding and not known to be normal: header alone")
+
+
+def _report_draft(header: str, sections: Mapping[str, str]) -> _Draft:
+    reasons = []
+    for section in _SECTION_ORDER:
+        if section not in sections:
+            reasons.append(f"no {section}")
+            continue
+        body = caption_body(sections[section])
+        if body.text is not None:
+            return _Draft(header, tuple(body.text.split()), section, "; ".join(reasons) or None)
+        reasons.append(f"{section}: {body.reason}")
+    return _Draft(header, reason="; ".join(reasons), dropped=True)
+
+
+def _fit(
+    drafts: Mapping[str, _Draft], template: PromptTemplate, *, policy: Policy, tokenizer: Tokenizer | None, limit: int
+) -> dict[str, FittedCaption]:
+    """Fitted caption of every draft that is not dropped. Each distinct text is measured once, all in batches."""
+
+    def compose(draft: _Draft, pieces: Sequence[str]) -> str:
+        if not pieces:
+            return draft.header
+        if policy == "labels":
+            return f"{draft.header}, {template.body(pieces)}"
+        return f"{draft.header}. {' '.join(pieces)}"
+
+    texts = {study: compose(draft, draft.pieces) for study, draft in drafts.items() if not draft.dropped}
+    if tokenizer is None:
+        return {study: FittedCaption(text, None, truncated=False) for study, text in texts.items()}
+    distinct = sorted(set(texts.values()))
+    tokens = dict(zip(distinct, count_tokens(distinct, tokenizer), strict=True))
+    fitted = {}
+    for study, text in texts.items():
+        draft = drafts[study]
+        if tokens[text] <= limit:
+            fitted[study] = FittedCaption(text, tokens[text], truncated=False)
+        else:
+            fitted[study] = fit_caption(draft.pieces, partial(compose, draft), tokenizer=tokenizer, limit=limit)
+    return fitted
+
+
+def _fate(draft: _Draft, caption: FittedCaption | None, limit: int) -> tuple[str, str | None]:
+    if caption is None:
+        return "dropped", draft.reason
+    if caption.truncated:
+        cut = f"longer than {limit} tokens"
+        return "truncated", f"{cut}; {draft.reason}" if draft.reason else cut
+    return "used", draft.reason

@@ -1,0 +1,1 @@
+"""Mixing of training sets, classifier architectures, their training and prediction."""

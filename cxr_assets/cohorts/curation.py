@@ -1,0 +1,105 @@
+"""The ``studies`` asset: a cohort's curated tables and its films at working resolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from cxr_assets.cohorts.base import CuratedCohort
+from cxr_assets.cohorts.registry import adapter
+from cxr_assets.errors import SettingsError
+from cxr_assets.project import Made, Project
+from cxr_assets.warehouse.manifest import digest_json
+
+CODE_VERSION = "1"
+EMPTY_TRUTH = {
+    "phantom_truth": {
+        "study_id": pl.String,
+        "finding": pl.String,
+        "present": pl.Boolean,
+        "severity": pl.Float64,
+        "labelled": pl.Int8,
+        "reason": pl.String,
+    },
+}
+
+
+def curate_studies(project: Project) -> Made:
+    """Curate the project's cohort; the phantom is drawn, any other is read from ``cohort_root``."""
+    is_phantom = project.resolved.cohort == "phantom"
+    step = project.step(
+        "studies",
+        parents=[],
+        code_version=CODE_VERSION,
+        config=_config(project, is_phantom),
+        extra_inputs={} if is_phantom else {"files": _listing(project)},
+    )
+    if made := step.current():
+        return made
+    extra: dict[str, pl.DataFrame] = {}
+    if is_phantom:
+        from cxr_assets.cohorts.phantom.adapter import draw_cohort
+
+        phantom = draw_cohort(
+            project.settings.phantom, project.store, workers=project.settings.films.workers, progress=project.progress
+        )
+        curated = phantom.curated
+        extra = {"phantom_truth": phantom.truth, "planted_disparity": phantom.planted, "phantom_masks": phantom.masks}
+    else:
+        curated = _read(project)
+    with step.writing(terms=curated.spec.terms) as writer:
+        for name, frame in (curated.tables() | extra).items():
+            writer.table(name, frame)
+        writer.facts |= {
+            "cohort": curated.spec.name,
+            "films": curated.studies["image_file"].drop_nulls().len(),
+            "film_digest": digest_json(sorted(curated.studies["image_digest"].drop_nulls().to_list())),
+        }
+    return step.made()
+
+
+def _config(project: Project, is_phantom: bool) -> Any:
+    s = project.settings
+    return {"phantom": s.phantom} if is_phantom else {"curate": s.curate, "size": s.films.size, "fit": s.films.fit}
+
+
+def _root(project: Project) -> Any:
+    root = project.settings.cohort_root
+    if root is None:
+        raise SettingsError(
+            f"cohort {project.resolved.cohort!r} needs the folder of the data set: --root DIR, cohort_root in"
+            f" {project.store.root / 'cxr.yaml'}, or CXR_COHORT_ROOT."
+        )
+    if not root.is_dir():
+        raise SettingsError(f"cohort_root {root} is no folder.")
+    return root
+
+
+def _listing(project: Project) -> str:
+    """Digest of names, sizes and times of the files as received: cheap, and changes when a file does."""
+    root = _root(project)
+    rows = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        stat = path.stat()
+        rows.append([path.relative_to(root).as_posix(), stat.st_size, int(stat.st_mtime)])
+    return digest_json(rows)
+
+
+def _read(project: Project) -> CuratedCohort:
+    from cxr_assets.cohorts.films import add_films
+
+    root, films = _root(project), project.settings.films
+    curated = adapter(project.resolved.cohort).curate(root, settings=project.settings.curate)
+    project.progress.say(
+        f"{curated.spec.title}: {curated.studies.height} studies, {curated.quarantine.height} complaints"
+    )
+    return add_films(
+        curated,
+        root,
+        project.store,
+        size=films.size,
+        fit=films.fit,
+        workers=films.workers,
+        progress=project.progress.say,
+    )

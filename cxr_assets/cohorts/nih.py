@@ -1,0 +1,197 @@
+"""ChestX-ray14 (NIH Clinical Center): every published form of its tables. Format and pitfalls: docs/cohorts/nih.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, melt_findings, patients_of
+from cxr_assets.cohorts.delimited import ROW, Delimited, read_delimited
+from cxr_assets.cohorts.demographics import SEXES, age_scheme
+from cxr_assets.cohorts.film_folder import LEAVES_ROOT, locate_films
+from cxr_assets.cohorts.labels import NIH_FINDINGS, nih_values
+from cxr_assets.cohorts.ledger import Ledger, relative
+from cxr_assets.cohorts.nih_boxes import read_boxes
+from cxr_assets.cohorts.nih_rows import sound_rows, with_demographics
+from cxr_assets.cohorts.nih_splits import assign, read_lists
+from cxr_assets.cohorts.schema import TABLES, conform
+from cxr_assets.errors import InputError
+
+TABLE_NAMES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+FILM_FOLDERS = ("images", "images_[0-9]*/images", "images_[0-9]*", ".")
+DOCS = "docs/cohorts/nih.md"
+
+_COLUMNS = {
+    "image": ("imageindex", "Image Index"),
+    "labels": ("findinglabels", "Finding Labels"),
+    "follow_up": ("followup", "Follow-up #"),
+    "patient": ("patientid", "Patient ID"),
+    "age": ("patientage", "Patient Age"),
+    "sex": ("patientsex", "Patient Sex' or 'Patient Gender"),
+    "view": ("viewposition", "View Position"),
+}
+
+SPEC = CohortSpec(
+    name="nih",
+    title="ChestX-ray14",
+    findings=NIH_FINDINGS,
+    ages=age_scheme("demo4").labels,
+    sexes=SEXES,
+    terms="nih-open",
+    terms_url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+    attribution=(
+        "X. Wang et al., ChestX-ray8, CVPR 2017. The NIH Clinical Center is the data provider; "
+        "images: https://nihcc.app.box.com/v/ChestXray-NIHCC"
+    ),
+    box_frame=(1024, 1024),
+    notes=(
+        "No race is recorded: strata use 'unknown'.",
+        "Labels are mined from reports; one that is not listed is coded 0 (not mentioned as present).",
+        "lung_opacity is derived from infiltration, consolidation, lung lesion, atelectasis, edema and pneumonia.",
+        "Films were squeezed to 1024 x 1024 by their publisher without keeping the aspect.",
+    ),
+)
+
+
+class NihAdapter:
+    """Curates ChestX-ray14, or any slice of it, from the folder it was unpacked in."""
+
+    spec = SPEC
+
+    def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
+        """Read the label table, the split lists and the boxes; see ``CohortAdapter.curate``."""
+        spec = SPEC.with_ages(settings.age_scheme)
+        ledger = Ledger(spec)
+        table = read_delimited(_table_path(root), cohort=spec.name)
+        source = relative(table.path, root)
+        short = _columns(table, source)
+        if not table.read:
+            raise InputError(f"cohort 'nih': {source} holds a header and no rows. Fetch it again. Nothing was written.")
+        rows = ledger.table(source, table, release=_variant(table), short=short)
+        rows = sound_rows(rows, source, ledger)
+        lists = read_lists(root, ledger)
+        rows = assign(rows, lists, settings=settings, source=source, ledger=ledger)
+        rows = with_demographics(rows, source, settings.age_scheme, ledger)
+        rows = _films(rows, root, source, ledger)
+        studies = _studies(rows)
+        boxes, box_sources = read_boxes(root, rows, ledger)
+        study_sources = [
+            rows.select(
+                "study_id", pl.lit(table.digest).alias("source_id"), pl.col(ROW).alias("row_number"), role=pl.lit(role)
+            )
+            for role in ("label", "demographics")
+        ]
+        return CuratedCohort(
+            spec=spec,
+            studies=studies,
+            patients=patients_of(studies),
+            findings=melt_findings(studies, _values(rows), NIH_FINDINGS),
+            boxes=boxes,
+            reports=TABLES["reports"].empty(),
+            quarantine=ledger.quarantine(),
+            sources=ledger.sources(),
+            study_sources=pl.concat([*study_sources, lists.study_sources(rows), box_sources]),
+            waterfall=ledger.waterfall(),
+        )
+
+
+def _table_path(root: Path) -> Path:
+    for name in TABLE_NAMES:
+        for path in (root / name, root / f"{name}.gz"):
+            if path.is_file():
+                return path
+    raise InputError(
+        f"cohort 'nih': no label table in {root}. Expected one of {', '.join(TABLE_NAMES)} (or .gz); "
+        f"see {DOCS}. Nothing was written."
+    )
+
+
+def _columns(table: Delimited, source: str) -> dict[str, str]:
+    """Short name to column. Raises InputError for one that no published header explains."""
+    seen = set(table.rows.columns)
+    if {"patientgender", "patientsex"} <= seen:
+        raise InputError(
+            f"cohort 'nih': {source} has both 'Patient Sex' and 'Patient Gender'. Remove one. Nothing was written."
+        )
+    columns = {name: normal for name, (normal, _) in _COLUMNS.items()}
+    if "patientgender" in seen:
+        columns["sex"] = "patientgender"
+    for name, normal in columns.items():
+        if normal not in seen:
+            raise InputError(
+                f"cohort 'nih': {source} has no column '{_COLUMNS[name][1]}'. "
+                f"Seen: {', '.join(filter(None, table.header))}. "
+                f"Expected one of the published headers ({DOCS}). Nothing was written."
+            )
+    return columns
+
+
+def _variant(table: Delimited) -> str:
+    """Name of the header variant, kept with the source."""
+    names = [name.strip() for name in table.header]
+    traits = [
+        "underscored header"
+        if "Image_Index" in names
+        else "bracketed header"
+        if "Height]" in names
+        else "plain header",
+        "Patient Sex" if "patientsex" in table.rows.columns else "Patient Gender",
+        *(["trailing comma"] if names[-1] == "" else []),
+    ]
+    return f"{table.path.name.split('.')[0]}: {', '.join(traits)}"
+
+
+def _films(rows: pl.DataFrame, root: Path, source: str, ledger: Ledger) -> pl.DataFrame:
+    """Add ``source_path``: null, with a note, for a film that is missing or would be read from outside the root."""
+    films = locate_films(root, FILM_FOLDERS)
+    rows = rows.with_columns(
+        pl.col("image").replace_strict(films.found, default=None, return_dtype=pl.String).alias("source_path")
+    )
+    absent = pl.col("source_path").is_null()
+    outside = pl.col("image").is_in(list(films.refused))
+    kind, _, hint = LEAVES_ROOT.partition(": ")
+    ledger.note(rows.filter(absent & outside), source=source, column="image", kind=kind, hint=hint)
+    ledger.note(
+        rows.filter(absent & ~outside),
+        source=source,
+        column="image",
+        kind="missing film",
+        hint="not in images/ or images_0NN/images/; the study is kept without a film",
+    )
+    return rows
+
+
+def _studies(rows: pl.DataFrame) -> pl.DataFrame:
+    frame = rows.select(
+        "study_id",
+        "study_number",
+        "split_native",
+        "split",
+        "age_years",
+        "age_flags",
+        "age_bin",
+        "source_path",
+        cohort=pl.lit(SPEC.name),
+        patient_id="patient",
+        patient_id_kind=pl.lit("patient"),
+        view="known_view",
+        view_raw="view",
+        age_raw="age",
+        sex="known_sex",
+        sex_raw="sex",
+        label_source=pl.lit("nlp_report"),
+        label_granularity=pl.lit("image"),
+        terms=pl.lit(SPEC.terms),
+    )
+    return conform(frame.sort("patient_id", "study_number", "study_id", nulls_last=True), "studies")
+
+
+def _values(rows: pl.DataFrame) -> pl.DataFrame:
+    """One Int8 column a finding; each distinct combination of labels is worked out once."""
+    combinations = rows.select("labels", "parts").unique(subset="labels")
+    table = pl.DataFrame(
+        [{"labels": labels, **nih_values(parts)} for labels, parts in combinations.iter_rows()],
+        schema={"labels": pl.String, **dict.fromkeys(NIH_FINDINGS, pl.Int8)},
+    )
+    return rows.select("study_id", "labels").join(table, on="labels", how="left").drop("labels")

@@ -1,0 +1,158 @@
+"""The split lists of ChestX-ray14: the official two, and the three of the CheXNet re-implementation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from cxr_assets.cohorts.base import CurateSettings
+from cxr_assets.cohorts.delimited import ROW, decode, read_bytes
+from cxr_assets.cohorts.ledger import Ledger
+from cxr_assets.cohorts.schema import conform
+from cxr_assets.cohorts.splits import patient_split
+
+LISTS = {"train_val_list.txt": "train_val", "train_list.txt": "train", "val_list.txt": "val", "test_list.txt": "test"}
+"""File name to the split it publishes, in its words."""
+_LINE = re.compile(r"(\d{8}_\d{3}\.(?:png|jpe?g))((?:[ \t]+[01]){14})?", re.ASCII)
+_SCHEMA = {
+    "image": pl.String,
+    "split_native": pl.String,
+    "source_id": pl.String,
+    "list": pl.String,
+    "list_row": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Every listed film with its list, and the names of the splits that are published."""
+
+    entries: pl.DataFrame
+    published: frozenset[str]
+
+    def study_sources(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Which list, and which line of it, put each study in its split."""
+        listed = rows.select("image", "study_id").join(self.entries, on="image")
+        linked = listed.select("study_id", "source_id", row_number=pl.col("list_row"), role=pl.lit("split"))
+        return conform(linked, "study_sources")
+
+
+def read_lists(root: Path, ledger: Ledger) -> SplitLists:
+    """Read the lists that are there; a line is a film's name, alone or followed by 14 zeros and ones."""
+    found: list[pl.DataFrame] = [pl.DataFrame(schema=_SCHEMA)]
+    published: set[str] = set()
+    for name, native in LISTS.items():
+        path = root / name
+        if not path.is_file():
+            continue
+        data = read_bytes(path, cohort=ledger.spec.name)
+        lines = [(number, line.strip()) for number, line in enumerate(re.split(r"\r\n|\n|\r", decode(data)), start=1)]
+        table = pl.DataFrame(
+            [pair for pair in lines if pair[1]], schema={ROW: pl.Int64, "line": pl.String}, orient="row"
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        ledger.open(name, rows=table.height)
+        ledger.file(name, digest=digest, size=len(data), release=f"{native} list")
+        matches = [_LINE.fullmatch(line) for line in table["line"]]
+        images = pl.Series("image", [match[1] if match else None for match in matches], dtype=pl.String)
+        table = ledger.sift(
+            table.with_columns(images),
+            pl.col("image").is_null(),
+            source=name,
+            column="line",
+            kind="malformed line",
+            hint="expected a film's name, alone or followed by 14 zeros and ones",
+        )
+        table = ledger.sift(
+            table,
+            ~pl.col("image").is_first_distinct(),
+            source=name,
+            column="image",
+            kind="duplicate line",
+            hint="the film is on the list already",
+        )
+        found.append(
+            table.select(
+                "image",
+                pl.lit(native).alias("split_native"),
+                pl.lit(digest).alias("source_id"),
+                pl.lit(name).alias("list"),
+                pl.col(ROW).alias("list_row"),
+            )
+        )
+        published.add(native)
+    return SplitLists(pl.concat(found), frozenset(published))
+
+
+def assign(
+    rows: pl.DataFrame, lists: SplitLists, *, settings: CurateSettings, source: str, ledger: Ledger
+) -> pl.DataFrame:
+    """Add ``split_native`` and ``split`` to rows with ``image`` and ``patient``; a patient is in one split only.
+
+    What is published is kept: test stays test, ``val`` becomes validate, and where no validation list exists a share of
+    the remaining patients is carved out by hash. If lists divide a patient, all of that patient's films go to the
+    most guarded split (test, then validate), with a note. A film on no list follows its patient, else a hash; where
+    only one of the two official lists is there, films that are not on it belong to the other.
+    """
+    for name in sorted(set(lists.entries["list"])):
+        listed = lists.entries.filter(pl.col("list") == name)
+        ledger.unused(name, kind="not in the table", rows=listed.join(rows, on="image", how="anti").height)
+    twice = lists.entries.filter(pl.col("image").is_duplicated())["image"].unique().to_list()
+    ledger.note(
+        rows.filter(pl.col("image").is_in(twice)),
+        source=source,
+        column="image",
+        kind="on two split lists",
+        hint="the most guarded list counts",
+    )
+    first = lists.entries.unique(subset="image", keep="last", maintain_order=True)
+    rows = rows.join(first.select("image", "split_native"), on="image", how="left", maintain_order="left")
+    native = pl.col("split_native")
+    opposite = {frozenset({"test"}): "train_val", frozenset({"train_val"}): "test"}.get(lists.published)
+    effective = native.fill_null(opposite) if opposite else native
+    rows = rows.with_columns(effective.alias("_native"))
+    guarded = pl.col("_native").replace_strict({"test": 2, "val": 1, "train": 0, "train_val": 0}, return_dtype=pl.Int8)
+    rows = rows.with_columns(guarded.alias("_guard"))
+    over = pl.col("_guard").max().over("patient")
+    ledger.note(
+        rows.filter(pl.col("_guard") < over),
+        source=source,
+        column="image",
+        kind="patient in two splits",
+        hint="the lists divide this patient; all films went to the most guarded split",
+    )
+    share = settings.validate_share
+    if "val" in lists.published:
+        share = 0.0
+    carved = patient_split(rows["patient"], seed=settings.split_seed, shares={"validate": share, "train": 1 - share})
+    free = patient_split(
+        rows["patient"],
+        seed=settings.split_seed,
+        shares={
+            "validate": settings.validate_share,
+            "test": settings.test_share,
+            "train": 1 - settings.validate_share - settings.test_share,
+        },
+    )
+    if lists.published:
+        ledger.note(
+            rows.filter(pl.col("_native").is_null()),
+            source=source,
+            column="image",
+            kind="not on a split list",
+            hint="the film follows its patient, or a hash of the patient",
+        )
+    split = (
+        pl.when(over == 2)
+        .then(pl.lit("test"))
+        .when(over == 1)
+        .then(pl.lit("validate"))
+        .when(over == 0)
+        .then(carved)
+        .otherwise(free)
+    )
+    return rows.with_columns(split.alias("split")).drop("_native", "_guard")

@@ -1,0 +1,130 @@
+"""Open-i (Indiana University): radiology reports as XML or as one table. Format and pitfalls: docs/cohorts/openi.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, melt_findings, patients_of
+from cxr_assets.cohorts.labels import OPENI_FINDINGS, openi_values
+from cxr_assets.cohorts.ledger import Ledger
+from cxr_assets.cohorts.openi_images import find_images
+from cxr_assets.cohorts.openi_reports import Report, read_table, read_xml_folder
+from cxr_assets.cohorts.schema import SECTIONS, TABLES, conform
+from cxr_assets.cohorts.splits import patient_split
+from cxr_assets.errors import InputError
+
+XML_FOLDER = "ecgen-radiology"
+TABLE_NAME = "indiana_reports.csv"
+DOCS = "docs/cohorts/openi.md"
+
+SPEC = CohortSpec(
+    name="openi",
+    title="Indiana University Chest X-ray Collection (Open-i)",
+    findings=OPENI_FINDINGS,
+    terms="cc-by-nc-nd",
+    terms_url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+    attribution=(
+        "Indiana University Chest X-ray Collection (M. Kohli, M. Rosenman), U.S. National Library of Medicine Open-i; "
+        "D. Demner-Fushman et al., JAMIA 2016"
+    ),
+    patient_id_kind="report",
+    notes=(
+        "The patient is not given: patient_id is the report, so no interval here is patient-level.",
+        "No age, sex or race: fairness cannot be measured here. Sex words in indications are not read.",
+        "Labels are the manual MeSH headings; what is not mentioned stays null, except under 'normal'.",
+    ),
+)
+
+
+class OpeniAdapter:
+    """Curates the Indiana reports from the XML folder, or from the one-table form where that folder is not there."""
+
+    spec = SPEC
+
+    def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
+        """Read reports, headings and, where they are at hand, the projections; see ``CohortAdapter.curate``."""
+        ledger = Ledger(SPEC)
+        if (root / XML_FOLDER).is_dir():
+            reports = read_xml_folder(root, XML_FOLDER, ledger)
+        elif (root / TABLE_NAME).is_file():
+            reports = read_table(root / TABLE_NAME, TABLE_NAME, ledger)
+        else:
+            raise InputError(
+                f"cohort 'openi': {root} holds neither {XML_FOLDER}/ nor {TABLE_NAME}. Unpack NLMCXR_reports.tgz "
+                f"there, or put the table there; see {DOCS}. Nothing was written."
+            )
+        images, image_sources = find_images(root, reports, ledger)
+        studies = _studies(reports, images, settings)
+        labels = {report.uid: openi_values(report.headings) for report in reports}
+        values = pl.DataFrame(
+            [{"study_id": study, **labels[uid]} for study, uid in studies.select("study_id", "exam_id").iter_rows()],
+            schema={"study_id": pl.String, **dict.fromkeys(OPENI_FINDINGS, pl.Int8)},
+        )
+        origins = pl.DataFrame(
+            [(report.uid, report.source_id, report.row) for report in reports],
+            schema={"exam_id": pl.String, "source_id": pl.String, "row_number": pl.Int64},
+            orient="row",
+        )
+        linked = studies.select("study_id", "exam_id").join(origins, on="exam_id", maintain_order="left")
+        link_rows = [
+            linked.select("study_id", "source_id", "row_number", role=pl.lit(role)) for role in ("report", "label")
+        ]
+        return CuratedCohort(
+            spec=SPEC,
+            studies=studies,
+            patients=patients_of(studies),
+            findings=melt_findings(studies, values, OPENI_FINDINGS),
+            boxes=TABLES["boxes"].empty(),
+            reports=_reports(reports, studies),
+            quarantine=ledger.quarantine(),
+            sources=ledger.sources(),
+            study_sources=pl.concat([*link_rows, image_sources]),
+            waterfall=ledger.waterfall(),
+        )
+
+
+def _studies(reports: list[Report], images: pl.DataFrame, settings: CurateSettings) -> pl.DataFrame:
+    """One row an image; a report without any is one row of its own, under the report's id."""
+    order = pl.DataFrame(
+        [(report.uid, report.source) for report in reports],
+        schema={"exam_id": pl.String, "report_source": pl.String},
+        orient="row",
+    )
+    rows = order.join(images, on="exam_id", how="left", maintain_order="left")
+    shares = {
+        "validate": settings.validate_share,
+        "test": settings.test_share,
+        "train": 1 - settings.validate_share - settings.test_share,
+    }
+    lateral = pl.col("view_raw").str.strip_chars().str.to_lowercase() == "lateral"
+    frame = rows.select(
+        pl.lit(SPEC.name).alias("cohort"),
+        pl.coalesce("study_id", "exam_id").alias("study_id"),
+        pl.col("exam_id").alias("patient_id"),
+        pl.lit("report").alias("patient_id_kind"),
+        "exam_id",
+        pl.when(lateral).then(pl.lit("LATERAL")).alias("view"),
+        "view_raw",
+        patient_split(rows["exam_id"], seed=settings.split_seed, shares=shares),
+        "source_path",
+        pl.lit("mesh").alias("label_source"),
+        pl.lit("study").alias("label_granularity"),
+        "report_source",
+        pl.lit(SPEC.terms).alias("terms"),
+    )
+    return conform(frame, "studies")
+
+
+def _reports(reports: list[Report], studies: pl.DataFrame) -> pl.DataFrame:
+    """Non-empty sections of each report, verbatim, once for every image of it."""
+    rows = [
+        (report.uid, section, report.sections[section])
+        for report in reports
+        for section in SECTIONS
+        if report.sections.get(section, "").strip()
+    ]
+    sections = pl.DataFrame(rows, schema={"exam_id": pl.String, "section": pl.String, "text": pl.String}, orient="row")
+    joined = studies.select("cohort", "study_id", "exam_id").join(sections, on="exam_id", maintain_order="left_right")
+    return conform(joined.drop("exam_id"), "reports")

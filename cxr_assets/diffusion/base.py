@@ -1,0 +1,114 @@
+"""The ``base_model`` asset: which generator everything starts from, loaded or trained from scratch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from cxr_assets.cohorts.film_reader import read_films
+from cxr_assets.diffusion.bundle import PHANTOM_BASE, Bundle, load_bundle, save_bundle
+from cxr_assets.diffusion.device import pick_device
+from cxr_assets.errors import InputError
+from cxr_assets.project import Made, Parent, Project
+
+CODE_VERSION = "1"
+SCRATCH = "scratch"
+
+
+def base_identity(project: Project) -> str:
+    """What the configured base model is, in a word that changes when another one would be used."""
+    wanted = project.settings.diffusion.base_model
+    if wanted[0] == "phantom":
+        from cxr_assets.diffusion.bundle import folder_digest
+
+        return f"phantom:{folder_digest(PHANTOM_BASE)[:16]}" if PHANTOM_BASE.is_dir() else "phantom"
+    return ",".join(wanted)
+
+
+def tokenizer_of(project: Project) -> Callable[[Sequence[str]], Any]:
+    """A function that gives the base model's tokenizer; for ``scratch`` it learns one from the captions it is given."""
+
+    def give(captions: Sequence[str]) -> Any:
+        s = project.settings.diffusion
+        if s.base_model == [SCRATCH]:
+            from cxr_assets.diffusion.tokenizer import train_tokenizer
+
+            return train_tokenizer(captions, vocabulary=s.pretrain.architecture.vocabulary)
+        return load_bundle(s.base_model, revision=s.revision, offline=s.offline).tokenizer
+
+    return give
+
+
+def make_base_model(project: Project) -> Made:
+    """Resolve the base model, or train one from the cohort's training films (``base_model: [scratch]``)."""
+    s = project.settings.diffusion
+    scratch = s.base_model == [SCRATCH]
+    step = project.step(
+        "base_model", parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on")] if scratch else [],
+        config={"wanted": base_identity(project), "revision": s.revision, "pretrain": s.pretrain if scratch else None},
+        code_version=CODE_VERSION,
+    )
+    if made := step.current():
+        return made
+    if not scratch:
+        bundle = load_bundle(s.base_model, revision=s.revision, offline=s.offline)
+        with step.writing() as writer:
+            writer.facts |= {"source": bundle.source, "base_id": bundle.base_id, "folder": ""}
+            writer.bytes("base_models/current.json", _facts(bundle))
+        return step.made()
+    from cxr_assets.diffusion.pretrain import pretrain
+    from cxr_assets.plots import loss_curve
+
+    rows = training_studies(project)
+    size = s.pretrain.architecture.resolution
+    films = read_films(project.store, rows["image_file"].to_list(), size)
+    trained = pretrain(
+        films, rows["caption"].to_list(), s.pretrain, device=pick_device(project.settings.device), folder=step.work(),
+        data_digest=step.identity, progress=project.progress,
+    )
+    folder = step.work() / "model"
+    base_id = save_bundle(trained.bundle, folder)
+    (folder / "record").mkdir(exist_ok=True)
+    (folder / "record" / "training.json").write_text(json.dumps(trained.record))
+    loss_curve({"VAE": trained.record["vae_losses"], "U-Net": trained.record["unet_losses"]}, folder / "record" / "loss.png")
+    with step.writing() as writer:
+        digest = writer.folder(folder, "base_models")
+        writer.facts |= {"source": SCRATCH, "base_id": base_id, "folder": f"base_models/{digest[:16]}"}
+        writer.bytes("base_models/current.json", _facts(trained.bundle))
+    return step.made()
+
+
+def _facts(bundle: Bundle) -> bytes:
+    return json.dumps({"base_id": bundle.base_id, "source": bundle.source}, indent=1).encode()
+
+
+def open_base_model(project: Project) -> Bundle:
+    """The base model in force, as float32 on the CPU."""
+    manifest = project.store.manifest("base_model")
+    if manifest is None:
+        raise InputError("there is no base model yet. Materialise base_model first.")
+    if manifest.facts["folder"]:
+        bundle = load_bundle(str(project.store.path(manifest.facts["folder"])))
+        bundle.base_id = manifest.facts["base_id"]
+        return bundle
+    s = project.settings.diffusion
+    return load_bundle(s.base_model, revision=s.revision, offline=s.offline)
+
+
+def training_studies(project: Project) -> pl.DataFrame:
+    """Studies a generator may learn from: the train split, with a film and a caption, in a fixed order.
+
+    Validation and test patients stay out, so that no scorecard is read on films that the generator has seen.
+
+    Returns:
+        Columns study_id, patient_id, image_file, image_digest, caption, split.
+    """
+    studies = project.store.table("studies").filter((pl.col("split") == "train") & pl.col("image_file").is_not_null())
+    captions = project.store.table("captions").select("study_id", "caption")
+    rows = studies.join(captions, on="study_id", how="inner").sort("study_id")
+    if rows.is_empty():
+        raise InputError(f"cohort {project.resolved.cohort!r} has no training study with a film and a caption.")
+    return rows.select("study_id", "patient_id", "image_file", "image_digest", "caption", "split")

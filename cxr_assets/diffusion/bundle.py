@@ -1,0 +1,169 @@
+"""A base model: tokenizer, text encoder, VAE, U-Net and scheduler of one Stable Diffusion, in diffusers' format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr_assets.diffusion.config import BundleSpec
+from cxr_assets.diffusion.tokenizer import MAX_TOKENS, train_tokenizer
+from cxr_assets.errors import InputError, SettingsError
+from cxr_assets.warehouse.manifest import FileEntry, digest_of, sha256_file
+
+PHANTOM_BASE = Path(__file__).parent / "phantom_base"
+_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+
+
+@dataclass
+class Bundle:
+    """The parts of a loaded base model. ``base_id`` is the digest of its files (or of its architecture and seed)."""
+
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    scheduler: Any
+    base_id: str
+    source: str
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels a latent element covers along each axis."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
+        """Move every network; returns self."""
+        for network in (self.text_encoder, self.vae, self.unet):
+            network.to(device=device, dtype=dtype)
+        return self
+
+    def pipeline(self) -> Any:
+        """A plain diffusers pipeline over the same networks."""
+        from diffusers import StableDiffusionPipeline
+
+        pipe = StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet, scheduler=self.scheduler,
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+
+def build_bundle(spec: BundleSpec, captions: Iterable[str], *, seed: int = 0) -> Bundle:
+    """A randomly initialised base model; its vocabulary is learned from ``captions``."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    tokenizer = train_tokenizer(captions, vocabulary=spec.vocabulary)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer), hidden_size=spec.text_width, intermediate_size=4 * spec.text_width,
+                num_hidden_layers=spec.text_layers, num_attention_heads=spec.text_heads, max_position_embeddings=MAX_TOKENS,
+                projection_dim=spec.text_width, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        levels = len(spec.vae_widths)
+        vae = AutoencoderKL(
+            in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=spec.vae_widths, layers_per_block=1,
+            latent_channels=spec.latent_channels, norm_num_groups=spec.groups, mid_block_add_attention=False,
+            sample_size=spec.resolution,
+        )
+        inner = len(spec.unet_widths) - 1
+        unet = UNet2DConditionModel(
+            sample_size=spec.resolution // 2 ** (levels - 1), in_channels=spec.latent_channels,
+            out_channels=spec.latent_channels, block_out_channels=spec.unet_widths, layers_per_block=spec.unet_layers,
+            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * inner,
+            up_block_types=("CrossAttnUpBlock2D",) * inner + ("UpBlock2D",),
+            cross_attention_dim=spec.text_width, attention_head_dim=spec.heads, norm_num_groups=2 * spec.groups,
+        )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    return Bundle(tokenizer, text_encoder, vae, unet, scheduler, base_id="", source="scratch")
+
+
+def save_bundle(bundle: Bundle, folder: Path, *, half: bool = True) -> str:
+    """Write the pipeline as (fp16) safetensors; returns its digest, which becomes ``base_id``."""
+    import copy
+
+    pipe = copy.deepcopy(bundle.pipeline())
+    if half:
+        pipe.to(torch.float16)
+    pipe.save_pretrained(folder, safe_serialization=True)
+    bundle.base_id = folder_digest(folder)
+    return bundle.base_id
+
+
+def folder_digest(folder: Path) -> str:
+    """Content digest of a model folder: its configuration, vocabulary and safetensors, not its notes and pictures."""
+    kept = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in {".json", ".safetensors", ".txt"}
+            and p.parent.name != "record"]
+    return digest_of(
+        FileEntry(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size) for p in kept
+    )
+
+
+def load_bundle(candidates: str | list[str], *, revision: str | None = None, offline: bool = False) -> Bundle:
+    """Load the first base model that can be had, as float32 on the CPU.
+
+    Args:
+        candidates: ``phantom`` (shipped), a folder in diffusers' format, or hub ids, tried in order.
+        revision: commit of a hub model to pin.
+        offline: take hub models from the local cache only.
+
+    Raises:
+        SettingsError: none could be loaded; names each one and why.
+        InputError: a folder holds pickled weights and no safetensors (they run code when they are opened).
+    """
+    from diffusers import StableDiffusionPipeline
+
+    tried: list[str] = []
+    for candidate in [candidates] if isinstance(candidates, str) else candidates:
+        local = PHANTOM_BASE if candidate == "phantom" else Path(candidate).expanduser()
+        if local.is_dir():
+            _refuse_pickles(local)
+        elif candidate == "phantom" or local.is_absolute() or candidate.startswith("."):
+            tried.append(f"{candidate}: no folder {local}")
+            continue
+        try:
+            pipe = StableDiffusionPipeline.from_pretrained(
+                str(local) if local.is_dir() else candidate, revision=revision, torch_dtype=torch.float32, use_safetensors=True,
+                safety_checker=None, requires_safety_checker=False, local_files_only=offline or local.is_dir(),
+            )
+        except (OSError, ValueError) as error:
+            tried.append(f"{candidate}: {str(error).splitlines()[0][:200]}")
+            continue
+        base_id = folder_digest(local) if local.is_dir() else hub_digest(candidate, revision)
+        return Bundle(pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler, base_id, candidate)
+    raise SettingsError(
+        "no base model could be loaded. Tried: " + "; ".join(tried) + ". Give a folder in diffusers' format with"
+        " safetensors, 'phantom', or base_model: scratch."
+    )
+
+
+def hub_digest(repo: str, revision: str | None) -> str:
+    """Digest of the cached snapshot of a hub model."""
+    from huggingface_hub import snapshot_download
+
+    return folder_digest(Path(snapshot_download(repo, revision=revision, local_files_only=True)))
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        if any((folder / part).glob("*.safetensors")):
+            continue
+        pickled = [p.name for pattern in _PICKLES for p in (folder / part).glob(pattern)]
+        if pickled:
+            raise InputError(
+                f"{folder / part} holds pickled weights ({', '.join(pickled)}) and no safetensors. Pickles run code when"
+                " opened; convert the model with save_pretrained(safe_serialization=True) on a machine you trust."
+            )

@@ -1,0 +1,1 @@
+"""Fairness, image quality and what the oracle sees."""

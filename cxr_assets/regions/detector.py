@@ -1,0 +1,133 @@
+"""A YOLOv8 detector, trained from an architecture file; weights are kept as safetensors, never as a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from cxr_assets.errors import SettingsError
+from cxr_assets.progress import Progress
+from cxr_assets.settings import RegionSettings
+
+REGIONS = {"study_id": pl.String, "finding": pl.String, "x": pl.Float64, "y": pl.Float64, "width": pl.Float64,
+           "height": pl.Float64, "confidence": pl.Float64}
+
+
+def _ultralytics(folder: Path) -> Any:
+    """The package, kept from writing settings to the home folder, from phoning home and from fetching anything."""
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    try:
+        import ultralytics
+    except ImportError as error:
+        raise SettingsError(
+            "disease_regions needs ultralytics: pip install 'cxr-assets[regions]' (AGPL-3.0), or set regions.enabled: false."
+        ) from error
+    ultralytics.settings.update({"sync": False})
+    return ultralytics
+
+
+def write_dataset(
+    films: np.ndarray, study_ids: Sequence[str], boxes: pl.DataFrame, findings: Sequence[str], validate: np.ndarray, folder: Path
+) -> Path:
+    """Write films and boxes as a YOLO data set; returns its YAML file.
+
+    Args:
+        films: uint8, shape ``(n, size, size)``.
+        boxes: study_id, finding, x, y, width, height in pixels of these films.
+        validate: bool, shape ``(n,)``: films that the detector is checked on, not trained on.
+    """
+    size = films.shape[-1]
+    number = {f: i for i, f in enumerate(findings)}
+    by_study = {key[0]: part for key, part in boxes.filter(pl.col("finding").is_in(list(findings))).group_by("study_id")}
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    for index, (study, film) in enumerate(zip(study_ids, films, strict=True)):
+        split = "val" if validate[index] else "train"
+        Image.fromarray(film).convert("RGB").save(folder / "images" / split / f"{index:06d}.png", compress_level=1)
+        rows = by_study.get(study)
+        lines = [] if rows is None else [
+            f"{number[r['finding']]} {(r['x'] + r['width'] / 2) / size:.6f} {(r['y'] + r['height'] / 2) / size:.6f}"
+            f" {r['width'] / size:.6f} {r['height'] / size:.6f}" for r in rows.iter_rows(named=True)
+        ]
+        (folder / "labels" / split / f"{index:06d}.txt").write_text("\n".join(lines))
+    data = folder / "data.yaml"
+    names = json.dumps({i: f for f, i in number.items()})
+    data.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: {names}\n")
+    return data
+
+
+def train_detector(
+    data: Path, findings: Sequence[str], settings: RegionSettings, *, device: str, folder: Path, out: Path, progress: Progress
+) -> None:
+    """Train a detector on a YOLO data set, going on from its last epoch after a stop, and save it under ``out``."""
+    ultralytics = _ultralytics(folder)
+    last = folder / "run" / "weights" / "last.pt"
+    # last.pt is the detector's own unfinished checkpoint, written by this function; no other pickle is ever opened.
+    model = ultralytics.YOLO(str(last) if last.exists() else settings.architecture, task="detect")
+    with progress.task("detector", settings.epochs) as advance:
+        model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
+        model.train(
+            data=str(data), epochs=settings.epochs, imgsz=settings.image_size, batch=settings.batch, device=device,
+            project=str(folder), name="run", exist_ok=True, resume=last.exists(), seed=settings.seed, deterministic=True,
+            workers=0, amp=False, plots=False, verbose=False, val=False, pretrained=False, optimizer="AdamW", lr0=2e-3, nbs=settings.batch, warmup_epochs=1.0,
+            # A film is never flipped (the heart has a side), recoloured or cut into mosaics.
+            fliplr=0.0, flipud=0.0, mosaic=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.2, erasing=0.0, auto_augment=None,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    trained = model.trainer.ema.ema if model.trainer.ema else model.trainer.model
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in trained.state_dict().items()}
+    save_file(weights, out / "detector.safetensors")
+    facts = {"architecture": settings.architecture, "findings": list(findings), "image_size": settings.image_size}
+    (out / "detector.json").write_text(json.dumps(facts, indent=1))
+
+
+def load_detector(folder: Path, work: Path) -> Any:
+    """A saved detector as a YOLO model. Raises SettingsError for a folder without safetensors."""
+    ultralytics = _ultralytics(work)
+    from ultralytics.nn.tasks import DetectionModel
+
+    try:
+        facts = json.loads((folder / "detector.json").read_text())
+        weights = load_file(folder / "detector.safetensors")
+    except OSError as error:
+        raise SettingsError(f"no detector under {folder}: {error}. Expected detector.json and detector.safetensors.") from error
+    model = ultralytics.YOLO(facts["architecture"], task="detect")
+    model.model = DetectionModel(facts["architecture"], nc=len(facts["findings"]), verbose=False)
+    model.model.load_state_dict(weights)
+    model.model.names = dict(enumerate(facts["findings"]))
+    return model
+
+
+def detect(
+    model: Any, films: np.ndarray, study_ids: Sequence[str], settings: RegionSettings, *, device: str, progress: Progress,
+    batch: int = 64,
+) -> pl.DataFrame:
+    """Boxes that a detector finds, in pixels of the films: the columns of REGIONS."""
+    rows: list[dict[str, object]] = []
+    names = model.model.names
+    with progress.task("detect regions", len(films)) as advance:
+        for start in range(0, len(films), batch):
+            part = films[start : start + batch]
+            results = model.predict(
+                [np.repeat(f[..., None], 3, axis=-1) for f in part], imgsz=settings.image_size, conf=settings.confidence,
+                device=device, verbose=False,
+            )
+            for study, result in zip(study_ids[start : start + batch], results, strict=True):
+                for (x0, y0, x1, y1), kind, confidence in zip(
+                    result.boxes.xyxy.tolist(), result.boxes.cls.tolist(), result.boxes.conf.tolist(), strict=True
+                ):
+                    rows.append({"study_id": study, "finding": names[int(kind)], "x": x0, "y": y0, "width": x1 - x0,
+                                 "height": y1 - y0, "confidence": confidence})
+            advance(len(part))
+    return pl.DataFrame(rows, schema=REGIONS)

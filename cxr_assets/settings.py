@@ -1,0 +1,286 @@
+"""One frozen tree of settings, and where each value came from.
+
+Later wins: built-in profile, ``cxr.yaml`` in the data root, ``CXR_…`` environment, command line. In the environment a
+nested value is written with two underscores (``CXR_SYNTHESIS__STEPS=25``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cxr_assets.cohorts.base import CurateSettings
+from cxr_assets.cohorts.phantom.config import PhantomConfig
+from cxr_assets.diffusion.config import Precision, PretrainSettings
+from cxr_assets.errors import SettingsError
+from cxr_assets.keys import slug
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PROFILE = "demo"
+_CONTROL = {"CXR_STORAGE", "CXR_COHORT", "CXR_PROFILE", "CXR_EXECUTOR", "CXR_RUN_ID", "CXR_SHARED_DATA", "CXR_DAGSTER_POSTGRES"}
+Preset = TypeVar("Preset", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Base of every settings model: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FilmSettings(Frozen):
+    """How films are stored."""
+
+    size: int = Field(128, ge=32, le=2048, description="side of the stored square films, pixels")
+    fit: Literal["pad", "crop"] = "pad"
+    workers: int = Field(2, ge=1)
+
+
+class CaptionSettings(Frozen):
+    """What a generator is told about a film."""
+
+    policy: Literal["labels", "impression"] = "labels"
+
+
+class RegionSettings(Frozen):
+    """Disease-region detector (YOLOv8)."""
+
+    enabled: bool = True
+    architecture: str = "yolov8n.yaml"
+    weights: Path | None = Field(None, description="folder with detector.safetensors to use instead of training one")
+    image_size: int = 128
+    epochs: int = 4
+    batch: int = 32
+    max_films: int = Field(1500, description="films used for training the detector")
+    predict_films: int | None = Field(None, description="films it is run on, test films first; null for all")
+    confidence: float = 0.2
+    seed: int = 0
+
+
+class DiffusionSettings(Frozen):
+    """The base model and how films enter it."""
+
+    base_model: list[str] = Field(default=["phantom"], description="tried in order: phantom, scratch, a folder, hub ids")
+    revision: str | None = None
+    offline: bool = False
+    resolution: int = 128
+    precision: Precision = "fp32"
+    pretrain: PretrainSettings = PretrainSettings()
+
+
+class AdapterOverrides(Frozen):
+    """What a profile changes in the training of every method's preset."""
+
+    steps: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1)
+    learning_rate: float | None = None
+    precision: Precision | None = None
+    checkpoint_every: int | None = None
+
+
+class SynthesisSettings(Frozen):
+    """How many images, and how they are drawn."""
+
+    methods: list[str] = Field(default=["label_lora"])
+    per_stratum: int = Field(4, ge=1, description="images planned for every stratum")
+    max_ratio: float = Field(1.0, ge=0, le=4, description="largest mix planned for, synthetic images per real study")
+    sampler: Literal["dpmpp_2m", "ddim", "pndm", "unipc"] = "dpmpp_2m"
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(3.0, ge=1.0)
+    batch: int = Field(32, ge=1)
+    seed: int = 0
+    precision: Precision = "fp32"
+    min_contrast: float = Field(0.05, description="grey-level standard deviation below which an image is quarantined")
+    runs_per_tick: int = Field(8, ge=1, description="runs that one tick of the schedule or sensor may ask for")
+
+
+class ClassificationSettings(Frozen):
+    """Training of finding classifiers."""
+
+    backbones: list[str] = Field(default=["small_cnn"])
+    seeds: int = Field(2, ge=1)
+    image_size: int = 64
+    steps: int = 900
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    validate_every: int = 100
+    precision: Precision = "fp32"
+    blank_as: Literal["negative", "ignore"] = Field("negative", description="what an unmentioned finding trains as")
+    uncertain_as: Literal["positive", "negative", "ignore"] = "ignore"
+    synthetic_weight: float = Field(1.0, gt=0, description="loss weight of a synthetic film beside a real one")
+    threshold_rule: Literal["f1", "youden"] = "f1"
+
+
+class EvaluationSettings(Frozen):
+    """Intervals and eligibility (evaluation.md §1.4)."""
+
+    replicates: int = Field(1000, ge=100)
+    min_positives: int = 50
+    min_negatives: int = 50
+    min_patients: int = 30
+    suppress_below: int = 20
+    attributes: list[str] = Field(default=["age_bin", "sex", "race"])
+    features: list[str] = Field(default=["random"], description="feature spaces of distances: oracle, random, xrv:<weights>")
+    seed: int = 0
+
+
+class Settings(Frozen):
+    """Everything that decides what the assets hold."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    cohort_root: Path | None = Field(None, description="folder of the data set as received; the phantom needs none")
+    curate: CurateSettings = CurateSettings()
+    phantom: PhantomConfig = PhantomConfig()
+    films: FilmSettings = FilmSettings()
+    captions: CaptionSettings = CaptionSettings()
+    regions: RegionSettings = RegionSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    adapter_training: AdapterOverrides = AdapterOverrides()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    classification: ClassificationSettings = ClassificationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings of one data root with the origin of every value."""
+
+    cohort: str
+    root: Path
+    settings: Settings
+    origins: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def presets(self) -> tuple[Path, Path]:
+        """Folders that presets are looked up in: beside ``cxr.yaml`` first, then the built-in ones."""
+        return (self.root / "presets", PRESETS)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping. Raises SettingsError that names file and line."""
+    try:
+        loaded = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise SettingsError(f"{path}: expected a mapping of settings, found {type(loaded).__name__}.")
+    return loaded
+
+
+def resolve(
+    *, cohort: str | None = None, storage: Path | str | None = None, profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Settings of a data root from all their sources.
+
+    Args:
+        cohort: name; default ``CXR_COHORT``, else ``phantom``.
+        storage: data root; default ``CXR_STORAGE``, else ``storage/<cohort>``.
+        overrides: dotted names to values, from the command line; they win.
+
+    Raises:
+        SettingsError: an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    cohort = slug(cohort or environ.get("CXR_COHORT") or "phantom")
+    root = Path(storage or environ.get("CXR_STORAGE") or Path("storage") / cohort).expanduser().resolve()
+    profile = profile or environ.get("CXR_PROFILE")
+    file = root / "cxr.yaml"
+    local = _flatten(read_yaml(file)) if file.exists() else {}
+    profile = profile or str(local.pop("profile", "") or _profile_of(cohort))
+    local.pop("profile", None)
+    layers: list[tuple[str, dict[str, Any]]] = [
+        (f"profile {profile}", _flatten(read_yaml(find_preset("profiles", profile, (root / "presets", PRESETS))))),
+        (str(file), local),
+        ("environment", _from_environment(environ)),
+        ("command line", dict(overrides or {})),
+    ]
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, flat in layers:
+        for name, value in flat.items():
+            _refuse_unknown(name, origin)
+            _set(tree, name, value)
+            origins[name] = origin
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
+        raise SettingsError(f"settings of {root}: {told}") from error
+    return Resolved(cohort, root, settings, origins)
+
+
+def _profile_of(cohort: str) -> str:
+    return DEFAULT_PROFILE if cohort == "phantom" else "cpu"
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    taken = {k: v for k, v in environ.items() if k.startswith("CXR_") and k not in _CONTROL}
+    return {k.removeprefix("CXR_").lower().replace("__", "."): yaml.safe_load(v) for k, v in taken.items()}
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> dict[str, bool]:
+    """Dotted names of all settings; True for those that hold a mapping of the user's own keys."""
+    names: dict[str, bool] = {}
+    for key, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names |= _names(kind, f"{prefix}{key}.")
+            names[f"{prefix}{key}"] = False
+        else:
+            names[f"{prefix}{key}"] = str(kind).startswith("dict")
+    return names
+
+
+def _refuse_unknown(name: str, origin: str) -> None:
+    known = _names(Settings)
+    if name in known or any(free and name.startswith(f"{k}.") for k, free in known.items()):
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise SettingsError(f"{origin}: unknown setting {name!r}.{hint} 'cxr config show' lists them all.")
+
+
+def find_preset(kind: str, name: str, folders: tuple[Path, ...] = (PRESETS,)) -> Path:
+    """YAML file of a preset (``methods``, ``profiles``, ``backbones``); the first folder that has it wins."""
+    for folder in folders:
+        path = folder / kind / f"{slug(name)}.yaml"
+        if path.is_file():
+            return path
+    known = sorted({p.stem for folder in folders for p in (folder / kind).glob("*.yaml")})
+    raise SettingsError(f"no {kind[:-1]} preset {name!r}. Known: {', '.join(known)}.")
+
+
+def load_preset(kind: str, name: str, model: type[Preset], folders: tuple[Path, ...] = (PRESETS,)) -> Preset:
+    """A preset as its pydantic model. Raises SettingsError that names the file."""
+    path = find_preset(kind, name, folders)
+    try:
+        return model.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {error}") from error

@@ -1,0 +1,1 @@
+"""Strata, plans and synthetic images, with the provenance of each."""

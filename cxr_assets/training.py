@@ -1,0 +1,189 @@
+"""One training loop for every network here: seeded by step, checkpointed, exactly resumable.
+
+All randomness of step *s* comes from a generator seeded with (seed, s), and the rows of step *s* from a permutation
+keyed by (seed, epoch). So a checkpoint needs no sampler position or generator state: weights, optimiser, average and
+the step number are the whole state, and a resumed run takes the very steps that an uninterrupted one takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxr_assets.errors import InputError
+from cxr_assets.progress import Progress
+
+LossOfStep = Callable[[np.ndarray, torch.Generator], Tensor]
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from any values, the same in every process."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@lru_cache(maxsize=4)
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(derive_seed("epoch", seed, epoch)).permutation(rows)
+
+
+def rows_of_step(rows: int, batch: int, seed: int, step: int) -> np.ndarray:
+    """Row indices of one step, int64, shape ``(batch,)``: consecutive slices of one permutation an epoch."""
+    if rows < 1:
+        raise InputError("there is nothing to train on: 0 rows.")
+    at = np.arange(step * batch, (step + 1) * batch)
+    return np.array([_permutation(rows, seed, int(i // rows))[i % rows] for i in at])
+
+
+@dataclass
+class TrainLoop:
+    """Runs ``steps`` optimiser steps over named networks.
+
+    Args:
+        name: shown in the progress bar and written to the loss record.
+        modules: networks whose trainable parameters are optimised and saved.
+        rows: how many rows the data has; ``loss`` gets the indices of one batch.
+        ema: decay of the exponential moving average, 0 for none (EMAModel of diffusers: warm-up (1+n)/(10+n)).
+        folder: where the checkpoint and ``loss.jsonl`` lie; None keeps nothing.
+        validate: a score, higher is better, asked every ``validate_every`` steps and at the end; the weights of the best
+            score are those that stay. Without it the last (averaged) weights stay.
+    """
+
+    name: str
+    modules: Mapping[str, nn.Module]
+    rows: int
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 0
+    weight_decay: float = 1e-2
+    warmup: int = 0
+    schedule: str = "constant_with_warmup"
+    clip: float = 1.0
+    ema: float = 0.0
+    folder: Path | None = None
+    checkpoint_every: int = 500
+    identity: str = ""
+    progress: Progress = field(default_factory=Progress)
+    validate: Callable[[], float] | None = None
+    validate_every: int = 100
+
+    def __post_init__(self) -> None:
+        from diffusers.optimization import get_scheduler
+        from diffusers.training_utils import EMAModel
+
+        self.parameters = [p for m in self.modules.values() for p in m.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        self.scheduler = get_scheduler(self.schedule, self.optimizer, num_warmup_steps=self.warmup, num_training_steps=self.steps)
+        self.average = EMAModel(self.parameters, decay=self.ema, use_ema_warmup=False) if self.ema else None
+        self.losses: list[tuple[int, float]] = []
+        self.scores: list[tuple[int, float]] = []
+        self.best: list[Tensor] = []
+
+    @property
+    def state(self) -> list[Tensor]:
+        """Trainable parameters, then buffers that training changes (running statistics)."""
+        buffers = [b for m in self.modules.values() for b in m.buffers() if b.is_floating_point() and self.validate]
+        return [*self.parameters, *buffers]
+
+    @property
+    def best_step(self) -> int:
+        """Step of the best validation score, the last one without validation."""
+        return max(self.scores, key=lambda s: s[1])[0] if self.scores else self.steps
+
+    @property
+    def checkpoint(self) -> Path | None:
+        return self.folder / "checkpoint.pt" if self.folder else None
+
+    def run(self, loss: LossOfStep) -> float:
+        """Train from the last checkpoint to the end; returns seconds spent. Leaves the averaged weights in place."""
+        start = self._resume()
+        device = self.parameters[0].device
+        begun = time.monotonic()
+        with self.progress.task(self.name, self.steps, start) as advance:
+            recent: list[float] = []
+            for step in range(start, self.steps):
+                torch.manual_seed(derive_seed(self.name, self.seed, step))
+                generator = torch.Generator().manual_seed(derive_seed(self.name, "noise", self.seed, step))
+                value = loss(rows_of_step(self.rows, self.batch, self.seed, step), generator)
+                self.optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                nn.utils.clip_grad_norm_(self.parameters, self.clip)
+                self.optimizer.step()
+                self.scheduler.step()
+                if self.average:
+                    self.average.step(self.parameters)
+                recent.append(float(value.detach()))
+                if len(recent) == 20 or step + 1 == self.steps:
+                    self.losses.append((step + 1, float(np.mean(recent))))
+                    recent = []
+                if self.validate and ((step + 1) % self.validate_every == 0 or step + 1 == self.steps):
+                    self._score(step + 1)
+                advance(1, f"loss {self.losses[-1][1]:.4f}" if self.losses else "")
+                if (step + 1) % self.checkpoint_every == 0 or step + 1 == self.steps:
+                    self._save(step + 1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if self.average:
+            self.average.copy_to(self.parameters)
+        if self.best:
+            self._load(self.best)
+        return time.monotonic() - begun
+
+    def _score(self, step: int) -> None:
+        assert self.validate is not None
+        for module in self.modules.values():
+            module.eval()
+        score = self.validate()
+        for module in self.modules.values():
+            module.train()
+        if not self.scores or score > max(s for _, s in self.scores):
+            self.best = [t.detach().clone() for t in self.state]
+        self.scores.append((step, score))
+
+    @torch.no_grad()
+    def _load(self, tensors: list[Tensor]) -> None:
+        for target, saved in zip(self.state, tensors, strict=True):
+            target.copy_(saved)
+
+    def _save(self, step: int) -> None:
+        if self.checkpoint is None:
+            return
+        state = {
+            "identity": self.identity, "step": step, "losses": self.losses, "scores": self.scores,
+            "state": [t.detach().cpu() for t in self.state], "best": [t.cpu() for t in self.best], "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(), "average": self.average.state_dict() if self.average else {},
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        hidden = self.checkpoint.with_name(".checkpoint.tmp")
+        torch.save(state, hidden)
+        os.replace(hidden, self.checkpoint)
+        lines = "".join(json.dumps({"step": s, "loss": v}) + "\n" for s, v in self.losses)
+        (self.checkpoint.parent / "loss.jsonl").write_text(lines)
+
+    def _resume(self) -> int:
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return 0
+        state = torch.load(self.checkpoint, map_location=self.parameters[0].device, weights_only=True)
+        if state["identity"] != self.identity:
+            return 0  # settings or inputs have changed since: what was learned does not belong to this run
+        self._load(state["state"])
+        self.best = [t.to(self.parameters[0].device) for t in state["best"]]
+        self.scores = [(int(s), float(v)) for s, v in state["scores"]]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.losses = [(int(s), float(v)) for s, v in state["losses"]]
+        self.progress.say(f"{self.name}: resumed at step {state['step']} of {self.steps}")
+        return int(state["step"])

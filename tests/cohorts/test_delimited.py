@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cxr_assets.cohorts.delimited import read_delimited
+from cxr_assets.errors import InputError
+
+
+def table(tmp_path: Path, data: bytes, name: str = "t.csv", **options: bool):
+    (tmp_path / name).write_bytes(data)
+    return read_delimited(tmp_path / name, cohort="c", **options)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"a,b\nx,\xe9\n", "a,b\nx,é\n".encode(), "a,b\nx,é\n".encode("utf-8-sig"), "a,b\r\n\r\nx,é".encode("utf-16")],
+)
+def test_encodings_and_blank_lines(tmp_path: Path, data: bytes) -> None:
+    assert table(tmp_path, data).rows.select("a", "b").rows() == [("x", "é")]
+
+
+def test_bytes_that_windows_1252_leaves_undefined_are_read(tmp_path: Path) -> None:
+    assert table(tmp_path, b"a\n\x81\n").rows["a"].to_list() == ["\x81"]
+
+
+def test_rows_keep_their_line_and_ragged_ones_are_told_apart(tmp_path: Path) -> None:
+    read = table(tmp_path, b"A a,,B_b,\n1,x,2\n\n3\n4,,5,,,\n6,,7,8,9\n")
+    assert read.rows.rows() == [(2, "1", "2"), (5, "4", "5")]
+    assert read.rows.columns == ["row", "aa", "bb"]
+    assert read.ragged.rows() == [(4, "3"), (6, "6,,7,8,9")]
+    assert read.read == 4
+
+
+def test_a_stray_quote_spoils_its_own_line_only(tmp_path: Path) -> None:
+    read = table(tmp_path, b'a,b\n"1,2\n"3,3",4\n5,6\n')
+    assert read.rows.rows() == [(3, "3,3", "4"), (4, "5", "6")] and read.ragged["row"].to_list() == [2]
+
+
+def test_quoted_line_ends_where_they_are_allowed(tmp_path: Path) -> None:
+    read = table(tmp_path, b'a,b\r\n"1\r\n2",3\r\n4,5\r\n', multiline=True)
+    assert read.rows.rows() == [(2, "1\n2", "3"), (4, "4", "5")]
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "words"),
+    [
+        (b"", "t.csv", "no header"),
+        (b",,\n", "t.csv", "no header"),
+        (b"a,A\n", "t.csv", "'a' twice"),
+        (b"a\n", "t.csv.gz", "no gzip"),
+    ],
+)
+def test_files_that_are_no_tables_are_stated(tmp_path: Path, data: bytes, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        table(tmp_path, data, name)
+
+
+def test_a_file_that_cannot_be_read_is_stated(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_delimited(tmp_path / "none.csv", cohort="c")

@@ -103,7 +103,7 @@ class Learner:
     @classmethod
     def parse(cls, text: str) -> Learner:
         backbone, seed = _parts(text, ("backbone", "seed"))
-        if not re.fullmatch(r"s\d{1,4}", seed):
+        if not re.fullmatch(r"s(0|[1-9]\d{0,3})", seed):
             raise InputError(f"learner {text!r}: the seed is written s0, s1, …")
         return cls(backbone, int(seed[1:]))
 

@@ -147,6 +147,10 @@ class Settings(Frozen):
     synthesis: SynthesisSettings = SynthesisSettings()
     classification: ClassificationSettings = ClassificationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    arms: list[str] = Field(
+        default=["real.r000", "label_lora.r025", "label_lora.e025", "label_lora.only"],
+        description="arms that cxr demo and cxr run train and score",
+    )
 
 
 @dataclass(frozen=True)
@@ -164,12 +168,13 @@ class Resolved:
         return (self.root / "presets", PRESETS)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{name}.")
+            flat |= flatten(value, f"{name}.")
         else:
             flat[name] = value
     return flat
@@ -179,7 +184,19 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{parent!r} is a section of settings, but a plain value ({tree!r}) was given for it.")
     tree[last] = value
+
+
+def merge_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Set dotted names in a YAML file, keeping what else it holds."""
+    tree = read_yaml(path) if path.exists() else {}
+    for name, value in values.items():
+        _set(tree, name, value)
+    hidden = path.with_name(f".{path.name}.tmp")
+    hidden.write_text(yaml.safe_dump(tree, sort_keys=False))
+    hidden.replace(path)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -212,14 +229,14 @@ def resolve(
     root = Path(storage or environ.get("CXR_STORAGE") or Path("storage") / cohort).expanduser().resolve()
     profile = profile or environ.get("CXR_PROFILE")
     file = root / "cxr.yaml"
-    local = _flatten(read_yaml(file)) if file.exists() else {}
+    local = flatten(read_yaml(file)) if file.exists() else {}
     profile = profile or str(local.pop("profile", "") or _profile_of(cohort))
     local.pop("profile", None)
     layers: list[tuple[str, dict[str, Any]]] = [
-        (f"profile {profile}", _flatten(read_yaml(find_preset("profiles", profile, (root / "presets", PRESETS))))),
+        (f"profile {profile}", flatten(read_yaml(find_preset("profiles", profile, (root / "presets", PRESETS))))),
         (str(file), local),
-        ("environment", _from_environment(environ)),
-        ("command line", dict(overrides or {})),
+        ("environment", flatten(_from_environment(environ))),
+        ("command line", flatten(overrides or {})),
     ]
     tree: dict[str, Any] = {}
     origins: dict[str, str] = {}

@@ -87,13 +87,14 @@ class TrainLoop:
         self.scheduler = get_scheduler(self.schedule, self.optimizer, num_warmup_steps=self.warmup, num_training_steps=self.steps)
         self.average = EMAModel(self.parameters, decay=self.ema, use_ema_warmup=False) if self.ema else None
         self.losses: list[tuple[int, float]] = []
+        self.recent: list[float] = []
         self.scores: list[tuple[int, float]] = []
         self.best: list[Tensor] = []
 
     @property
     def state(self) -> list[Tensor]:
         """Trainable parameters, then buffers that training changes (running statistics)."""
-        buffers = [b for m in self.modules.values() for b in m.buffers() if b.is_floating_point() and self.validate]
+        buffers = [b for m in self.modules.values() for b in m.buffers() if b.is_floating_point()]
         return [*self.parameters, *buffers]
 
     @property
@@ -111,7 +112,6 @@ class TrainLoop:
         device = self.parameters[0].device
         begun = time.monotonic()
         with self.progress.task(self.name, self.steps, start) as advance:
-            recent: list[float] = []
             for step in range(start, self.steps):
                 torch.manual_seed(derive_seed(self.name, self.seed, step))
                 generator = torch.Generator().manual_seed(derive_seed(self.name, "noise", self.seed, step))
@@ -123,10 +123,10 @@ class TrainLoop:
                 self.scheduler.step()
                 if self.average:
                     self.average.step(self.parameters)
-                recent.append(float(value.detach()))
-                if len(recent) == 20 or step + 1 == self.steps:
-                    self.losses.append((step + 1, float(np.mean(recent))))
-                    recent = []
+                self.recent.append(float(value.detach()))
+                if len(self.recent) == 20 or step + 1 == self.steps:
+                    self.losses.append((step + 1, float(np.mean(self.recent))))
+                    self.recent = []
                 if self.validate and ((step + 1) % self.validate_every == 0 or step + 1 == self.steps):
                     self._score(step + 1)
                 advance(1, f"loss {self.losses[-1][1]:.4f}" if self.losses else "")
@@ -161,8 +161,8 @@ class TrainLoop:
             return
         state = {
             "identity": self.identity, "step": step, "losses": self.losses, "scores": self.scores,
-            "state": [t.detach().cpu() for t in self.state], "best": [t.cpu() for t in self.best], "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(), "average": self.average.state_dict() if self.average else {},
+            "recent": self.recent, "state": [t.detach().cpu() for t in self.state], "best": [t.cpu() for t in self.best],
+            "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "average": self.average.state_dict() if self.average else {},
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         hidden = self.checkpoint.with_name(".checkpoint.tmp")
@@ -185,5 +185,6 @@ class TrainLoop:
         if self.average:
             self.average.load_state_dict(state["average"])
         self.losses = [(int(s), float(v)) for s, v in state["losses"]]
+        self.recent = list(state.get("recent", []))
         self.progress.say(f"{self.name}: resumed at step {state['step']} of {self.steps}")
         return int(state["step"])

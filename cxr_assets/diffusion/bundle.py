@@ -136,7 +136,7 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
             continue
         try:
             pipe = StableDiffusionPipeline.from_pretrained(
-                str(local) if local.is_dir() else candidate, revision=revision, torch_dtype=torch.float32, use_safetensors=True,
+                str(local) if local.is_dir() else candidate, revision=revision, dtype=torch.float32, use_safetensors=True,
                 safety_checker=None, requires_safety_checker=False, local_files_only=offline or local.is_dir(),
             )
         except (OSError, ValueError) as error:

@@ -50,7 +50,7 @@ def contrast_arms(replicates: Sequence[pl.DataFrame], baseline: str) -> pl.DataF
             "p_adj": None, "ni_margin": NI_MARGIN if ni is not None else None, "ni_pass": ni,
         })
     frame = pl.DataFrame(rows, schema=CONTRASTS).sort("arm_a", *_KEY)
-    return frame.with_columns(p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64))
+    return frame.with_columns(p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None))
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

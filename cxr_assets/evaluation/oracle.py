@@ -22,7 +22,7 @@ from cxr_assets.progress import Progress
 from cxr_assets.training import TrainLoop
 
 ORACLE = Path(__file__).parent / "phantom_oracle"
-WIDTHS = (24, 48, 96, 160, 192)
+WIDTHS = (16, 32, 64, 128, 160)
 
 
 @dataclass(frozen=True)

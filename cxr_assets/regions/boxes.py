@@ -49,5 +49,6 @@ def box_mask(boxes: np.ndarray, bits: Sequence[int], size: int) -> np.ndarray:
     mask = np.zeros((size, size), dtype=np.uint32)
     for (x, y, width, height), bit in zip(boxes, bits, strict=True):
         left, top = max(int(np.floor(x)), 0), max(int(np.floor(y)), 0)
-        mask[top : int(np.ceil(y + height)), left : int(np.ceil(x + width))] |= np.uint32(1 << bit)
+        bottom, right = max(int(np.ceil(y + height)), 0), max(int(np.ceil(x + width)), 0)
+        mask[top:bottom, left:right] |= np.uint32(1 << bit)
     return mask

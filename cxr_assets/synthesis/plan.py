@@ -18,6 +18,7 @@ NO_FINDING = "no_finding"
 PLAN = {"stratum": pl.String, "finding": pl.String, "age": pl.String, "sex": pl.String, "race": pl.String,
         "real": pl.Int64, "planned": pl.Int64}
 TEMPLATE = PromptTemplate()
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 fill the unit interval evenly, however many there are
 
 
 def water_fill(counts: np.ndarray, budget: int) -> np.ndarray:
@@ -46,8 +47,16 @@ def water_fill(counts: np.ndarray, budget: int) -> np.ndarray:
 
 
 def even_fill(strata: int, budget: int) -> np.ndarray:
-    """Share out ``budget`` evenly, the remainder to evenly spaced strata; int64, shape ``(strata,)``."""
-    return np.diff(np.floor(np.arange(strata + 1) * budget / max(strata, 1)).astype(np.int64))
+    """Share out ``budget`` evenly, the remainder to strata spread over the grid; int64, shape ``(strata,)``.
+
+    The order in which strata get one of the remainder is fixed, so a larger budget never gives a stratum fewer.
+    """
+    if budget <= 0 or not strata:
+        return np.zeros(strata, dtype=np.int64)
+    share, rest = divmod(budget, strata)
+    added = np.full(strata, share, dtype=np.int64)
+    added[np.argsort(np.arange(strata) * _GOLDEN % 1.0, kind="stable")[:rest]] += 1
+    return added
 
 
 def real_counts(grid: Grid, studies: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
@@ -116,8 +125,6 @@ class ImageRequest:
     labels: tuple[str, ...]
     prompt: str
     seed: int
-
-
 
 
 def age_range(bin_slug: str) -> tuple[int, int]:

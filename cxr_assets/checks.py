@@ -1,0 +1,147 @@
+"""What must hold of a partition before anything is built on it. Dagster shows these as asset checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from cxr_assets.cohorts.splits import shared_patients
+from cxr_assets.project import Project
+from cxr_assets.warehouse.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one check. ``blocking`` failures stop what comes after; the others warn."""
+
+    name: str
+    passed: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+    blocking: bool = False
+
+
+Check = Callable[[Project, Manifest], Outcome]
+
+
+def _patients_in_one_split(project: Project, manifest: Manifest) -> Outcome:
+    shared = shared_patients(project.store.table("studies"))
+    return Outcome("patients_in_one_split", shared.is_empty(), {"shared_patients": shared.height}, blocking=True)
+
+
+def _rows_add_up(project: Project, manifest: Manifest) -> Outcome:
+    flow = project.store.table("waterfall")
+    read = flow.filter(pl.col("step") == "read").group_by("source").agg(read=pl.col("rows").sum())
+    rest = flow.filter(pl.col("step") != "read").group_by("source").agg(rest=pl.col("rows").sum())
+    off = read.join(rest, on="source", how="left").filter(pl.col("read") != pl.col("rest").fill_null(0))
+    return Outcome("rows_add_up", off.is_empty(), {"sources_off": off["source"].to_list()[:5]}, blocking=True)
+
+
+def _every_study_has_a_fate(project: Project, manifest: Manifest) -> Outcome:
+    studies, fates = project.store.table("studies").height, project.store.table("caption_fates").height
+    return Outcome("every_study_has_a_fate", studies == fates, {"studies": studies, "fates": fates})
+
+
+def _base_model_named(project: Project, manifest: Manifest) -> Outcome:
+    return Outcome("weights_identified", bool(manifest.facts.get("base_id")), {"base_id": manifest.facts.get("base_id")})
+
+
+def _regions_recalled(project: Project, manifest: Manifest) -> Outcome:
+    value = manifest.facts.get("recall")
+    skipped = manifest.facts.get("skipped")
+    return Outcome("recall_above_zero", bool(skipped) or bool(value), {"recall": value, "skipped": skipped})
+
+
+def _latents_cover_training(project: Project, manifest: Manifest) -> Outcome:
+    rows = project.store.table("latent_rows")
+    other = rows.filter(pl.col("split") != "train").height
+    return Outcome("only_training_studies", other == 0 and rows.height == manifest.facts["films"],
+                   {"rows": rows.height, "of_other_splits": other}, blocking=True)
+
+
+def _plan_covers_grid(project: Project, manifest: Manifest) -> Outcome:
+    plan = project.store.table("synthesis_plan")
+    short = plan.filter(pl.col("planned") < project.settings.synthesis.per_stratum).height
+    return Outcome("every_stratum_planned", plan.height == len(project.grid) and short == 0,
+                   {"strata": plan.height, "short": short})
+
+
+def _loss_is_finite(project: Project, manifest: Manifest) -> Outcome:
+    loss = manifest.facts["final_loss"]
+    return Outcome("loss_is_finite", loss == loss and abs(loss) < 1e3, {"final_loss": loss}, blocking=True)
+
+
+def _images_passed(project: Project, manifest: Manifest) -> Outcome:
+    images, rejected = manifest.facts["images"], manifest.facts["rejected"]
+    return Outcome("quality", rejected == 0, {"images": images, "quarantined": rejected})
+
+
+def _catalogue_complete(project: Project, manifest: Manifest) -> Outcome:
+    return Outcome("strata_complete", manifest.facts["short"] == 0, {"short": manifest.facts["short"]})
+
+
+def _set_usable(project: Project, manifest: Manifest) -> Outcome:
+    images, passed = manifest.facts["images"], manifest.facts["passed"]
+    return Outcome("pass_rate", images > 0 and passed >= 0.8 * images,
+                   {"images": images, "passed": passed, "lowest_stratum": manifest.facts["lowest_pass_rate"]})
+
+
+def _no_test_patient(project: Project, manifest: Manifest) -> Outcome:
+    rows = project.store.table("training_set_rows", manifest.partition)
+    held = project.store.table("studies").filter(pl.col("split") != "train")["patient_id"].unique()
+    leaked = rows.filter(pl.col("patient_id").is_in(held.implode()))["patient_id"].n_unique()
+    return Outcome("no_held_out_patient", leaked == 0, {"leaked_patients": leaked}, blocking=True)
+
+
+def _better_than_chance(project: Project, manifest: Manifest) -> Outcome:
+    auroc = manifest.facts["validate_auroc"]
+    return Outcome("better_than_chance", auroc > 0.5, {"validate_auroc": auroc})
+
+
+def _one_row_each(project: Project, manifest: Manifest) -> Outcome:
+    rows = project.store.table("predictions", manifest.partition)
+    double = rows.height - rows.select("study_id", "finding").n_unique()
+    outside = rows.filter(~pl.col("score").is_between(0, 1)).height
+    return Outcome("one_score_each", double == 0 and outside == 0, {"double": double, "outside_0_1": outside}, blocking=True)
+
+
+def _groups_covered(project: Project, manifest: Manifest) -> Outcome:
+    estimates = project.store.table("fairness_estimates", manifest.partition)
+    alone = estimates.filter(pl.col("estimate").is_not_null() & pl.col("ci_lo").is_null())
+    cells = estimates.filter((pl.col("finding") == "all") & (pl.col("metric") == "tpr"))
+    return Outcome("estimates_have_intervals", alone.is_empty(),
+                   {"without_interval": alone.height, "groups": cells.height, "eligible": int(cells["eligible"].sum())})
+
+
+def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
+    page = project.store.path(manifest.facts["page"]).read_text()
+    outside = page.count('src="http') + page.count('href="http')
+    return Outcome("self_contained", outside == 0, {"outside_links": outside})
+
+
+CHECKS: Mapping[str, tuple[str, ...]] = {
+    "studies": ("patients_in_one_split", "rows_add_up"), "captions": ("every_study_has_a_fate",),
+    "base_model": ("weights_identified",), "disease_regions": ("recall_above_zero",), "latents": ("only_training_studies",),
+    "synthesis_plan": ("every_stratum_planned",), "adapter": ("loss_is_finite",), "synthetic_images": ("quality",),
+    "synthetic_catalogue": ("strata_complete",), "synthetic_set": ("pass_rate",), "training_set": ("no_held_out_patient",),
+    "classifier": ("better_than_chance",), "predictions": ("one_score_each",),
+    "fairness_scorecard": ("estimates_have_intervals",), "report": ("self_contained",),
+}
+_FUNCTIONS: Mapping[str, Check] = {
+    "patients_in_one_split": _patients_in_one_split, "rows_add_up": _rows_add_up,
+    "every_study_has_a_fate": _every_study_has_a_fate, "weights_identified": _base_model_named,
+    "recall_above_zero": _regions_recalled, "only_training_studies": _latents_cover_training,
+    "every_stratum_planned": _plan_covers_grid, "loss_is_finite": _loss_is_finite, "quality": _images_passed,
+    "strata_complete": _catalogue_complete, "pass_rate": _set_usable, "no_held_out_patient": _no_test_patient,
+    "better_than_chance": _better_than_chance, "one_score_each": _one_row_each,
+    "estimates_have_intervals": _groups_covered, "self_contained": _page_is_self_contained,
+}
+BLOCKING = frozenset({"patients_in_one_split", "rows_add_up", "only_training_studies", "loss_is_finite", "no_held_out_patient",
+                      "one_score_each"})
+
+
+def check_partition(project: Project, manifest: Manifest) -> list[Outcome]:
+    """Run every check of a partition's asset."""
+    return [_FUNCTIONS[name](project, manifest) for name in CHECKS[manifest.asset]]

@@ -1,0 +1,1 @@
+"""Assets by group, in the order of the graph."""

@@ -1,0 +1,105 @@
+"""Materialise the whole graph in this process: the same runs, events and lineage as from the UI, without a server.
+
+``python -m dagster_project.run --arms real.r000,label_lora.r025``; ``cxr run`` and ``cxr demo`` call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from cxr_assets.errors import CxrError
+from cxr_assets.keys import Arm
+from cxr_assets.project import Project
+from cxr_assets.synthesis.fill import fill_requests
+from dagster_project.automation import END, START
+from dagster_project.definitions import defs
+from dagster_project.partitions import PROJECT
+
+COHORT_ASSETS = ("studies", "captions")
+SHARED_ASSETS = ("studies", "captions", "base_model", "latents", "disease_regions", "synthesis_plan")
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
+def materialise(assets: Sequence[str], *, partition: str | None = None, tags: dict[str, str] | None = None) -> None:
+    """One run over some assets on the persistent instance. Raises the step's own error where it failed."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    done = job.execute_in_process(
+        instance=dg.DagsterInstance.get(), asset_selection=[dg.AssetKey(a) for a in assets], partition_key=partition, tags=tags,
+        run_config=QUIET, raise_on_error=False,
+    )
+    if not done.success:
+        raise _cause(done)
+
+
+def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
+    for event in done.all_events:
+        if event.is_failure and event.event_specific_data is not None:
+            error = getattr(event.event_specific_data, "error", None)
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return CxrError(f"{event.step_key or 'run'}: {error.message.strip()}")
+    failed = [str(e.check_name) for e in done.get_asset_check_evaluations() if not e.passed]
+    return CxrError(f"run {done.run_id} failed; checks that did not hold: {', '.join(failed) or 'none'}")
+
+
+def draw(project: Project) -> None:
+    """Ranged runs over every stratum that is missing or stale, a whole finding at a time."""
+    for request in fill_requests(project, budget=10**6):
+        tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
+        materialise(["synthetic_images"], tags=tags)
+
+
+def plan_of_runs(project: Project, arms: Sequence[Arm]) -> Iterator[tuple[str, str | None]]:
+    """Asset and partition of every run after drawing, in the order of the graph."""
+    methods = sorted({a.method for a in arms if not a.is_real})
+    for method in methods:
+        yield from (("synthetic_catalogue", f"{f}|{method}") for f in project.grid.findings)
+        yield "synthetic_set", method
+    for arm in arms:
+        yield "training_set", str(arm)
+    for arm in arms:
+        for learner in project.learners:
+            yield "classifier", f"{arm}|{learner}"
+            yield "predictions", f"{arm}|{learner}"
+        yield "fairness_scorecard", str(arm)
+    yield "report", None
+
+
+def run(arms: Sequence[Arm], *, only_cohort: bool = False, only_images: bool = False) -> None:
+    """Everything that the given arms need, and the report; what is current is found, not made again."""
+    project = PROJECT
+    materialise(COHORT_ASSETS if only_cohort else SHARED_ASSETS)
+    if only_cohort:
+        return
+    for method in sorted({a.method for a in arms if not a.is_real}):
+        materialise(["adapter"], partition=method)
+    if any(not a.is_real for a in arms):
+        draw(project)
+    if not only_images:
+        for asset, partition in plan_of_runs(project, arms):
+            materialise([asset], partition=partition)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the runner."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arms", default="", help="arms to train and score, comma-separated; default: those of the profile")
+    parser.add_argument("--only-cohort", action="store_true", help="curate and caption only")
+    parser.add_argument("--only-images", action="store_true", help="stop after the synthetic images")
+    args = parser.parse_args(argv)
+    try:
+        names = args.arms.split(",") if args.arms else PROJECT.settings.arms
+        run([Arm.parse(a) for a in names], only_cohort=args.only_cohort, only_images=args.only_images)
+    except CxrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

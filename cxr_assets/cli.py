@@ -219,7 +219,7 @@ def pretrain_phantom(
     out: Annotated[Path | None, typer.Option(help="where the base model goes; default: the shipped one")] = None,
     films: Annotated[int, typer.Option(help="films to learn from")] = 32_000,
     vae_steps: Annotated[int, typer.Option()] = 2500, unet_steps: Annotated[int, typer.Option()] = 3600,
-    oracle_steps: Annotated[int, typer.Option()] = 3000,
+    oracle_steps: Annotated[int, typer.Option()] = 1500,
     device: Annotated[str, typer.Option()] = "auto",
     compile: Annotated[bool, typer.Option(help="torch.compile; needs a C++ compiler")] = False,
 ) -> None:

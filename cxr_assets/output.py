@@ -20,7 +20,8 @@ def print_frame(frame: pl.DataFrame, format: str = "table") -> None:
             table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in frame.iter_rows():
             table.add_row(*(_cell(v) for v in row))
-        Console().print(table)
+        # Into a file or a pipe a table is as wide as its rows: only a terminal has an edge to fold at.
+        Console(width=None if sys.stdout.isatty() else 1000).print(table)
     elif format == "csv":
         sys.stdout.write(frame.write_csv())
     elif format == "json":

@@ -84,7 +84,7 @@ def data_uri(png: bytes, kind: str = "image/png") -> str:
 
 def thumbnail(films: np.ndarray, *, limit: int = INLINE_LIMIT) -> str:
     """Markdown of a tiny strip of films that the Dagster UI shows inline (it does so below 1,000 characters)."""
-    for side in (20, 16, 12, 8):
+    for side in (20, 16, 12, 8) if len(films) else ():
         strip = np.concatenate([np.asarray(Image.fromarray(f).resize((side, side))) // 32 * 32 for f in films[:4]], axis=1)
         buffer = io.BytesIO()
         Image.fromarray(strip).quantize(8).save(buffer, "PNG", optimize=True)

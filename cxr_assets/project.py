@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from cxr_assets import keys
 from cxr_assets.cohorts.base import CohortSpec
 from cxr_assets.cohorts.registry import adapter
-from cxr_assets.errors import StorageError
+from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.progress import Progress
 from cxr_assets.settings import Resolved, Settings, resolve
 from cxr_assets.warehouse.manifest import Manifest, digest_json, partition_text
@@ -74,7 +74,16 @@ class Project:
 
     @cached_property
     def grid(self) -> keys.Grid:
-        return keys.Grid(self.spec.findings, self.spec.ages, self.spec.sexes, self.spec.races)
+        """Strata of the cohort; ``findings`` in the settings narrows them. Raises SettingsError for one it has not."""
+        wanted = self.settings.findings
+        unknown = set(wanted or ()) - set(self.spec.findings)
+        if unknown:
+            raise SettingsError(
+                f"findings: cohort {self.spec.name!r} has no {', '.join(sorted(unknown))}."
+                f" It has {', '.join(self.spec.findings)}."
+            )
+        chosen = tuple(f for f in self.spec.findings if wanted is None or f in wanted)
+        return keys.Grid(chosen, self.spec.ages, self.spec.sexes, self.spec.races)
 
     @property
     def methods(self) -> list[str]:

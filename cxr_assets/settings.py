@@ -25,7 +25,7 @@ from cxr_assets.keys import slug
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PROFILE = "demo"
-_CONTROL = {"CXR_STORAGE", "CXR_COHORT", "CXR_PROFILE", "CXR_EXECUTOR", "CXR_RUN_ID", "CXR_SHARED_DATA", "CXR_DAGSTER_POSTGRES"}
+_CONTROL = {"CXR_STORAGE", "CXR_COHORT", "CXR_PROFILE", "CXR_EXECUTOR", "CXR_RUN_ID", "CXR_SHARED_DATA", "CXR_DAGSTER_POSTGRES", "CXR_PROGRESS"}
 Preset = TypeVar("Preset", bound=BaseModel)
 
 
@@ -137,6 +137,7 @@ class Settings(Frozen):
 
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     cohort_root: Path | None = Field(None, description="folder of the data set as received; the phantom needs none")
+    findings: list[str] | None = Field(None, description="findings to work on, in the cohort's order; null for all it has")
     curate: CurateSettings = CurateSettings()
     phantom: PhantomConfig = PhantomConfig()
     films: FilmSettings = FilmSettings()

@@ -126,7 +126,7 @@ def test_the_average_follows_its_published_decay(tmp_path: Path) -> None:
         before.append(float(net.weight.detach()))
         return (net(torch.ones(1, 1)) - torch.randn((), generator=generator)).square().mean()
 
-    loop = loop_of(net, tmp_path, rows=4, steps=40, batch=1, ema=0.75)
+    loop = loop_of(net, tmp_path, rows=4, steps=40, batch=1, ema=0.75, schedule="constant")
     loop.run(loss)
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"][0]
     weights = [*before[1:], float(last)]

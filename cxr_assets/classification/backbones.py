@@ -19,7 +19,7 @@ class SmallCnn(nn.Module):
         dropout: before the last layer.
     """
 
-    def __init__(self, outputs: int, widths: tuple[int, ...] = (24, 48, 96, 128), dropout: float = 0.2) -> None:
+    def __init__(self, outputs: int, widths: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.2) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(widths[0]),
                                    nn.ReLU(inplace=True)]

@@ -39,7 +39,7 @@ def label_matrix(
     value = (
         pl.when(pl.col("value") == -1).then(pl.lit(uncertain, pl.Float32))
         .when(pl.col("value").is_null()).then(pl.lit(blank, pl.Float32)).otherwise(pl.col("value").cast(pl.Float32))
-    )
+    ).alias("value")
     wide = findings.filter(pl.col("finding").is_in(names)).with_columns(value).pivot("finding", index="study_id", values="value")
     order = pl.DataFrame({"study_id": studies}, schema={"study_id": pl.String})
     joined = order.join(wide, on="study_id", how="left", maintain_order="left")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class Bundle:
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
         """Move every network; returns self."""
         for network in (self.text_encoder, self.vae, self.unet):
-            network.to(device=device, dtype=dtype)
+            # Asking diffusers for the dtype that is there already makes it warn about layers to keep in float32.
+            network.to(device=device) if network.dtype == dtype else network.to(device=device, dtype=dtype)
         return self
 
     def pipeline(self) -> Any:
@@ -88,6 +90,8 @@ def build_bundle(spec: BundleSpec, captions: Iterable[str], *, seed: int = 0) ->
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
         steps_offset=1,
     )
+    for network in (text_encoder, vae, unet):
+        network.eval()  # as a loaded one is: kernels are chosen by mode too, and so are the last bits
     return Bundle(tokenizer, text_encoder, vae, unet, scheduler, base_id="", source="scratch")
 
 
@@ -135,10 +139,12 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
             tried.append(f"{candidate}: no folder {local}")
             continue
         try:
-            pipe = StableDiffusionPipeline.from_pretrained(
-                str(local) if local.is_dir() else candidate, revision=revision, dtype=torch.float32, use_safetensors=True,
-                safety_checker=None, requires_safety_checker=False, local_files_only=offline or local.is_dir(),
-            )
+            with quiet_loading():
+                pipe = StableDiffusionPipeline.from_pretrained(
+                    str(local) if local.is_dir() else candidate, revision=revision, dtype=torch.float32,
+                    use_safetensors=True, safety_checker=None, requires_safety_checker=False,
+                    local_files_only=offline or local.is_dir(),
+                )
         except (OSError, ValueError) as error:
             tried.append(f"{candidate}: {str(error).splitlines()[0][:200]}")
             continue
@@ -148,6 +154,25 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
         "no base model could be loaded. Tried: " + "; ".join(tried) + ". Give a folder in diffusers' format with"
         " safetensors, 'phantom', or base_model: scratch."
     )
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep the loaders' own progress bars and hints off the terminal; errors still show."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    loggers = (diffusers_logging, transformers_logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.set_verbosity(level)
+            logger.enable_progress_bar()
 
 
 def hub_digest(repo: str, revision: str | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxr_assets.diffusion.bundle import Bundle
+from cxr_assets.diffusion.bundle import Bundle, quiet_loading
 from cxr_assets.diffusion.config import AdapterTraining, LoraSettings
 from cxr_assets.diffusion.device import autocast
 from cxr_assets.diffusion.latents import Posteriors
@@ -80,6 +80,7 @@ def save_lora(bundle: Bundle, folder: Path) -> None:
 
     config = bundle.unet.peft_config["default"].to_dict()
     facts = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    facts["lora_dropout"] = 0.0  # for training only; diffusers' loader would leave it switched on
     layers = {k: v.detach().float().cpu().contiguous() for k, v in get_peft_model_state_dict(bundle.unet).items()}
     StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=facts)
     _sort_header(folder / WEIGHTS)
@@ -99,6 +100,7 @@ def _sort_header(path: Path) -> None:
 def load_lora(bundle: Bundle, folder: Path) -> Bundle:
     """Put saved adapters on a base model, by diffusers' own loader; returns the bundle."""
     pipe = bundle.pipeline()
-    pipe.load_lora_weights(folder, weight_name=WEIGHTS)
+    with quiet_loading():
+        pipe.load_lora_weights(folder, weight_name=WEIGHTS)
     bundle.unet.eval().requires_grad_(False)
     return bundle

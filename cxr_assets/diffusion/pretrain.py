@@ -109,7 +109,6 @@ def train_unet(
     unet = bundle.unet.to(device, memory_format=torch.channels_last).train()
     text_encoder = bundle.text_encoder.to(device).train()
     network: Any = torch.compile(unet) if settings.compile else unet
-    network.config = unet.config
     scale = bundle.vae.config.scaling_factor
     loop = TrainLoop(
         "U-Net", {"unet": unet, "text_encoder": text_encoder}, rows=len(posteriors), steps=settings.unet_steps,
@@ -156,7 +155,10 @@ def pretrain(
     )
     posteriors = encode_films(bundle.vae, films, device=device, precision=settings.precision, progress=progress)
     scale = set_latent_scale(bundle.vae, posteriors)
-    unet_identity = digest_json({"vae": vae_identity, **settings.model_dump(mode="json"), "checkpoint_every": 0, "compile": False})
+    unet_identity = digest_json({
+        "vae": vae_identity, "vocabulary": bundle.tokenizer.get_vocab(), **settings.model_dump(mode="json"),
+        "checkpoint_every": 0, "compile": False,
+    })
     unet_loop = train_unet(
         bundle, posteriors, captions, settings, device=device, folder=folder / "unet", identity=unet_identity,
         progress=progress,

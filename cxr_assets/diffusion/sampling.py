@@ -37,9 +37,11 @@ def make_scheduler(bundle: Bundle, name: str) -> Any:
     config = bundle.scheduler.config
     if name == "dpmpp_2m":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
-    known = {"ddim": DDIMScheduler, "pndm": PNDMScheduler, "unipc": UniPCMultistepScheduler}
+    if name == "pndm":  # as Stable Diffusion sets it; the Runge-Kutta start costs steps and fails below four
+        return PNDMScheduler.from_config(config, skip_prk_steps=True)
+    known = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler}
     if name not in known:
-        raise InputError(f"sampler {name!r} is none of dpmpp_2m, {', '.join(known)}.")
+        raise InputError(f"sampler {name!r} is none of dpmpp_2m, pndm, {', '.join(known)}.")
     return known[name].from_config(config)
 
 

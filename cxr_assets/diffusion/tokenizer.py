@@ -35,12 +35,14 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int = 1024) -> CLIPT
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet)]
+    # Pairs that are equally frequent are merged in the order of their numbers, which chance gives to symbols that are
+    # not named beforehand; with all of them named, the same captions give the same vocabulary.
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(alphabet) - 2, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=vocabulary - 2, special_tokens=tokens, end_of_word_suffix="</w>", show_progress=False
     )
     tokenizer.train_from_iterator(captions, trainer)
     trained = json.loads(tokenizer.to_str())["model"]
-    tokens = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet)]
     known = set(tokens)
     tokens += [t for t, _ in sorted(trained["vocab"].items(), key=lambda item: item[1]) if t not in known]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in trained["merges"]]

@@ -149,7 +149,10 @@ def _auroc(
     some = ~np.isnan(out[0][:, pathologies]).all(axis=1)
     for group in np.flatnonzero(some):
         shown = [c for c in pathologies if np.isfinite(out[0, group, c])]
-        out[:, group, -1] = np.nanmean(out[:, group, shown], axis=1)
+        values = out[:, group, shown]
+        finite = np.isfinite(values)
+        with np.errstate(invalid="ignore"):
+            out[:, group, -1] = np.where(finite, values, 0).sum(axis=1) / finite.sum(axis=1)
     return out
 
 
@@ -187,6 +190,8 @@ def _estimate_rows(
         n_pos, n_neg = int(sizes.positives[g, column]), int(sizes.negatives[g, column])
         reason = _null_reason(metric, n_pos, n_neg, float(value[0, g]), rule, grouping)
         low, high = (None, None) if reason else interval(value[1:, g])
+        if reason is None and low is None:
+            reason = "unstable"  # too many resamples leave it undefined: no figure stands without its interval
         rows.estimates.append(
             common | {
                 "finding": finding, "attribute": grouping.attribute, "group": group, "metric": metric,

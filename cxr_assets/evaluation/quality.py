@@ -108,7 +108,9 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     from cleanfid.fid import frechet_distance
 
     with warnings.catch_warnings():
+        # clean-fid asks SciPy for an argument that goes, and a rank-deficient product is what few films give.
         warnings.filterwarnings("ignore", message=".*disp.*", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Matrix is singular")
         moments = [(x.mean(axis=0), np.cov(x, rowvar=False)) for x in (first, second)]
         return float(frechet_distance(moments[0][0], moments[0][1], moments[1][0], moments[1][1]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cxr_assets.warehouse import Store
 
 def print_summary(root: Path) -> None:
     """Print one line an arm, the reported gaps of real only, the contrasts, and where to look next."""
-    store, console = Store(root), Console()
+    store, console = Store(root), Console(width=None if sys.stdout.isatty() else 200)
     cards = {m.partition["arm"]: m for m in store.manifests("fairness_scorecard")}
     if not cards:
         console.print("no scorecard yet")

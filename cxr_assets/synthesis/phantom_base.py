@@ -34,7 +34,7 @@ class PhantomBaseSettings:
 
     films: int = 32_000
     oracle_films: int = 20_000
-    oracle_steps: int = 3_000
+    oracle_steps: int = 1_500
     judged: int = 2_000
     seed: int = 11
     severity: tuple[float, float] = (0.3, 1.0)

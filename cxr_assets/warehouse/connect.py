@@ -22,7 +22,10 @@ PROVENANCE = "provenance"
 PUBLISHED = "warehouse.duckdb"
 LEFT_OUT = ("predictions", "fairness_replicates", "latent_rows")
 """Tables that are not copied into a standalone file: large, and of no use without the films."""
-_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def connect(root: Path | str) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(config=_CONFIG)
     try:
         con.execute("set variable root = " + literal(str(root)))
+        con.execute("set parquet_metadata_cache = true")
         _create_views(con, root)
     except BaseException:
         con.close()
@@ -72,8 +76,8 @@ def connect(root: Path | str) -> duckdb.DuckDBPyConnection:
 def publish(root: Path | str) -> Path:
     """Write ``warehouse.duckdb``: the same views, with absolute paths, for the DuckDB command line and BI tools.
 
-    It is swapped in by rename, so readers who have the old file open go on. Open it read-only: a client that opens it for
-    writing locks all others out until the next publish.
+    It is swapped in by rename, so readers who have the old file open go on. Open it read-only: a client that opens it
+    for writing locks all others out until the next publish.
     """
     root = Path(root).expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
@@ -86,7 +90,8 @@ def standalone(root: Path | str, file: Path | str) -> Path:
     """Copy the tables and views into one DuckDB file to hand to somebody; no film, and none of ``LEFT_OUT``."""
     target = Path(file).expanduser().resolve()
     with connect(root) as con, _swapped_in(target) as hidden:
-        views = con.execute("select view_name from duckdb_views() where not internal and schema_name = 'main'").fetchall()
+        sql = "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+        views = con.execute(sql).fetchall()
         con.execute(f"attach {literal(str(hidden))} as handed")
         for (view,) in sorted(views):
             if view not in LEFT_OUT:
@@ -110,8 +115,19 @@ def _swapped_in(target: Path) -> Iterator[Path]:
 
 
 def _create_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Every view over empty tables first, which costs nothing, then the tables over their parts.
+
+    A view is bound when it is made, and binding a table opens each of its parts; so each table is bound once only.
+    """
     con.execute("create schema parts")
     for declared in declared_tables():
+        con.execute(read_sql("templates", "empty").format(**_columns(declared)))
+        con.execute(f"create view main.{name(declared.table)} as from parts.{name(declared.table)}")
+    for path in sql_files("views"):
+        con.execute(path.read_text(encoding="utf-8"))
+    for declared in declared_tables():
+        if next((root / "tables" / declared.table).glob("**/part-*.parquet"), None) is None:
+            continue
         try:
             con.execute(_part_view(declared, root))
         except duckdb.Error as error:
@@ -119,21 +135,19 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
                 f"table {declared.table!r} under {root} cannot be read: {str(error).splitlines()[0]}"
                 " Run cxr doctor --storage to see which part is damaged."
             ) from error
-        con.execute(f"create view main.{name(declared.table)} as from parts.{name(declared.table)}")
-    for path in sql_files("views"):
-        con.execute(path.read_text(encoding="utf-8"))
 
 
-def _part_view(declared: Declared, root: Path) -> str:
-    """DDL of one table's view over its parts, or of an empty one."""
-    columns = {
+def _columns(declared: Declared) -> dict[str, str]:
+    return {
         "table": name(declared.table),
         "casts": ", ".join(f"{name(column)}::{kind} as {name(column)}" for column, kind in declared.columns),
         "nulls": ", ".join(f"null::{kind} as {name(column)}" for column, kind in declared.columns),
     }
+
+
+def _part_view(declared: Declared, root: Path) -> str:
+    """DDL of one table's view over its parts."""
     folder = root / "tables" / declared.table
-    if next(folder.glob("**/part-*.parquet"), None) is None:
-        return read_sql("templates", "empty").format(**columns)
     part, manifest = "parse_dirpath(filename)", "parse_dirpath(file)"
     if declared.asset == PROVENANCE:
         # These parts lie under asset=<a>/partition=<v1~v2>, their manifests under <a>/<k1>=<v1>/<k2>=<v2>.
@@ -145,7 +159,7 @@ def _part_view(declared: Declared, root: Path) -> str:
         manifests = root / "manifests" / declared.asset
         keys = f"substr({manifest}, {len(str(manifests)) + 2})"
     return read_sql("templates", "part").format(
-        **columns,
+        **_columns(declared),
         part_glob=literal(f"{_escaped(folder)}/**/part-*.parquet"),
         manifest_glob=literal(f"{_escaped(manifests)}/**/manifest.json"),
         partition_of_part=f"substr({part}, {len(str(folder)) + 2})",

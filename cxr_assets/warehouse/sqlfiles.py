@@ -1,4 +1,4 @@
-"""Finds and reads the project's SQL: beside the package in a checkout, under ``share/cxr-assets`` where it is installed."""
+"""Finds and reads the project's SQL: beside the package in a checkout, under ``share/cxr-assets`` once installed."""
 
 from __future__ import annotations
 

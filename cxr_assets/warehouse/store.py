@@ -85,8 +85,9 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield hidden
             hidden.replace(target)
-        except OSError as error:
-            raise StorageError(f"cannot write {target}: {error.strerror or error}. The old file, if any, is whole.") from error
+        except (OSError, pl.exceptions.PolarsError) as error:  # polars wraps a full disk in an error of its own
+            told = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise StorageError(f"cannot write {target}: {told}. The old file, if any, is whole.") from error
         finally:
             hidden.unlink(missing_ok=True)
 
@@ -98,8 +99,10 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path, timeout=timeout)
             lock.acquire()
-        except (TimeoutError, OSError) as error:
-            raise StorageError(f"cannot lock {asset} {partition_text(keys)} ({error}). Is another run making it?") from error
+        except TimeoutError as error:
+            raise StorageError(f"{asset} {partition_text(keys)} is being made by another run: {path} is locked.") from error
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror or error}. Nothing was changed.") from error
         try:
             yield
         finally:

@@ -1,3 +1,3 @@
 -- A table that has no part yet.
-create view parts.{table} as
+create or replace view parts.{table} as
 select {nulls} where false;

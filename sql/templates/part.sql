@@ -1,6 +1,6 @@
 -- A table as its parts: typed as declared, columns that a part lacks as null, and only partitions that have a manifest.
 -- A writer takes the manifest away first and puts it back last, so a torn partition is never seen.
-create view parts.{table} as
+create or replace view parts.{table} as
 select {casts}
 from (
     select {nulls}, null::varchar as filename where false

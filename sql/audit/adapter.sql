@@ -1,0 +1,1 @@
+select * from adapters where method = $id;

@@ -1,0 +1,1 @@
+select * from classifiers where concat_ws('~', arm, learner) = $id;

@@ -1,0 +1,1 @@
+select * from synthetic_images where image_id = $id;

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import safe_open
+
+from cxr_assets.diffusion import lora as lora_module
+from cxr_assets.diffusion.bundle import Bundle, load_bundle
+from cxr_assets.diffusion.config import AdapterTraining, LoraSettings
+from cxr_assets.diffusion.latents import Posteriors, encode_captions
+from cxr_assets.diffusion.lora import WEIGHTS, add_lora, load_lora, save_lora, train_lora
+from cxr_assets.diffusion.sampling import Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
+from cxr_assets.training import TrainLoop
+from tests.helpers import CAPTIONS, CPU, QUIET, tiny_bundle, weights_digest
+
+RNG = np.random.default_rng(0)
+POSTERIORS = Posteriors(
+    RNG.standard_normal((6, 4, 32, 32)).astype(np.float16), np.full((6, 4, 32, 32), 0.1, dtype=np.float16)
+)
+LORA = LoraSettings(rank=2, alpha=8, dropout=0.2)
+TRAINING = AdapterTraining(steps=8, batch=3, learning_rate=5e-3, warmup=0, checkpoint_every=3)
+
+
+def trained(folder: Path, lora: LoraSettings = LORA, training: AdapterTraining = TRAINING) -> tuple[Bundle, TrainLoop]:
+    bundle = tiny_bundle()
+    states = encode_captions(bundle.tokenizer, bundle.text_encoder, ["", *CAPTIONS], device=CPU)
+    loop = train_lora(
+        bundle, POSTERIORS, states, np.array([1, 2, 3, 1, 2, 3]), lora, training, device=CPU, folder=folder, identity="i",
+        progress=QUIET,
+    )
+    return bundle, loop
+
+
+def predicted(bundle: Bundle) -> torch.Tensor:
+    latents = torch.randn((2, 4, 32, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return bundle.unet.eval()(latents, torch.tensor([3, 700]), encoder_hidden_states=torch.ones(2, 77, 32)).sample
+
+
+def test_a_fresh_adapter_changes_nothing() -> None:
+    bundle = tiny_bundle()
+    before = predicted(bundle)
+    add_lora(bundle.unet, LORA, seed=0)
+    assert torch.equal(predicted(bundle), before)
+
+
+def test_only_the_adapter_learns(tmp_path: Path) -> None:
+    untouched = weights_digest(tiny_bundle().unet)
+    before = predicted(tiny_bundle())
+    bundle, loop = trained(tmp_path)
+    assert weights_digest(bundle.unet, without=["lora_"]) == untouched
+    assert not torch.equal(predicted(bundle), before)
+    names = [name for name, p in bundle.unet.named_parameters() if "lora_" in name]
+    assert names and len(loop.losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("context", "rank", "targets", "expected"),
+    [
+        (768, 4, ["to_q", "to_k", "to_v"], 597_504), (768, 4, ["to_q", "to_k", "to_v", "to_out.0"], 797_184),
+        (768, 8, ["to_q", "to_k", "to_v", "to_out.0"], 1_594_368), (1024, 4, ["to_q", "to_k", "to_v", "to_out.0"], 829_952),
+    ],
+)
+def test_adapters_of_stable_diffusion_have_the_published_size(context: int, rank: int, targets: list[str], expected: int) -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=context, attention_head_dim=8)
+        add_lora(unet, LoraSettings(rank=rank, targets=targets), seed=0)
+    trainable = [p for p in unet.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trainable) == expected
+    assert sum(p.numel() for p in unet.parameters()) - expected == (859_520_964 if context == 768 else 865_910_724)
+
+
+@pytest.mark.parametrize("alpha", [2.0, 8.0])
+def test_plain_diffusers_draws_the_film_that_we_draw(tmp_path: Path, tiny_base: Path, alpha: float) -> None:
+    bundle, _ = trained(tmp_path / "work", LORA.model_copy(update={"alpha": alpha}))
+    save_lora(bundle, tmp_path / "adapter")
+    settings = SamplerSettings(steps=3, guidance=3.0, batch=1, resolution=64)
+    base = load_bundle(str(tiny_base))
+    plain_film = Sampler(base, settings, device=CPU).draw([CAPTIONS[0]], [11])
+    ours = Sampler(load_lora(load_bundle(str(tiny_base)), tmp_path / "adapter"), settings, device=CPU).draw([CAPTIONS[0]], [11])
+
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base, safety_checker=None, dtype=torch.float32)
+    pipe.load_lora_weights(tmp_path / "adapter")
+    pipe.scheduler = make_scheduler(base, "dpmpp_2m")
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(
+        CAPTIONS[0], latents=initial_noise([11], (4, 32, 32)), num_inference_steps=3, guidance_scale=3.0, height=64, width=64,
+        output_type="np",
+    ).images
+    assert to_grey(images).tobytes() == ours.tobytes()
+    assert ours.tobytes() != plain_film.tobytes(), "the adapter shows"
+
+
+def test_a_loaded_adapter_computes_what_the_trained_one_did(tmp_path: Path) -> None:
+    bundle, _ = trained(tmp_path / "work")
+    save_lora(bundle, tmp_path / "adapter")
+    loaded = load_lora(tiny_bundle(), tmp_path / "adapter")
+    assert torch.allclose(predicted(loaded), predicted(bundle), atol=1e-6)
+    assert not any(p.requires_grad for p in loaded.unet.parameters())
+
+
+def test_the_file_of_an_adapter_is_the_same_in_every_run(tmp_path: Path) -> None:
+    files = set()
+    for run in ("a", "b"):
+        bundle, _ = trained(tmp_path / run / "work")
+        for copy in range(6):
+            save_lora(bundle, tmp_path / run / str(copy))
+            files.add((tmp_path / run / str(copy) / WEIGHTS).read_bytes())
+    assert len(files) == 1
+    with safe_open(tmp_path / "a" / "0" / WEIGHTS, framework="pt") as opened:
+        assert set(opened.metadata()) == {"format", "lora_adapter_metadata"}
+
+
+def test_a_stopped_adapter_training_ends_in_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = trained(tmp_path / "whole")
+    save_lora(whole, tmp_path / "a")
+    real: Callable[..., torch.Tensor] = lora_module.denoising_loss
+    calls = iter(range(100))
+
+    def killed(*args: object, **kwargs: object) -> torch.Tensor:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(lora_module, "denoising_loss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed, _ = trained(tmp_path / "stopped")
+    save_lora(resumed, tmp_path / "b")
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cxr_assets.diffusion.adapters import train_adapter
+from cxr_assets.diffusion.sampling import Sampler
+from cxr_assets.errors import InputError, StorageError
+from cxr_assets.keys import Stratum
+from cxr_assets.project import Made, Project
+from cxr_assets.synthesis import draw as draw_module
+from cxr_assets.synthesis.catalogue import catalogue_finding
+from cxr_assets.synthesis.draw import (
+    due_strata,
+    draw_strata,
+    png_bytes,
+    quality_fault,
+    sampler_settings,
+    stratum_keys,
+    stratum_step,
+)
+from cxr_assets.synthesis.plan import plan_synthesis
+from tests.helpers import METHOD, make_ready, tiny_project
+
+Open = Callable[..., Project]
+
+
+def drawn(project: Project, strata: list[Stratum]) -> list[tuple[Stratum, Made]]:
+    return list(draw_strata(project, METHOD, strata))
+
+
+def rows(project: Project, strata: list[Stratum]) -> pl.DataFrame:
+    return pl.concat([project.store.table("synthetic_images", stratum_keys(METHOD, s)) for s in strata])
+
+
+def files(project: Project) -> dict[str, bytes]:
+    folder = project.store.root / "images" / "synthetic"
+    return {project.store.relative(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def first(project: Project, n: int = 6) -> list[Stratum]:
+    return list(project.grid)[:n]
+
+
+def test_every_row_has_its_file_its_digest_and_its_own_name(ready: Open) -> None:
+    project = ready(synthesis__per_stratum=2)
+    plan_synthesis(project)
+    made = drawn(project, first(project, 3))
+    table = rows(project, first(project, 3))
+    assert table.height == 6 == table["image_id"].n_unique() and all(m.fresh for _, m in made)
+    held = files(project)
+    assert set(table["file"]) == set(held)
+    for row in table.iter_rows(named=True):
+        assert row["sha256"] == hashlib.sha256(held[row["file"]]).hexdigest()
+        assert Path(row["file"]).stem == row["image_id"] and row["file"].split("/")[-2] == f"race={row['race']}"
+        assert (row["width"], row["height"], row["terms"], row["cohort"]) == (64, 64, "generated", "phantom")
+    adapter = project.store.manifest("adapter", {"method": METHOD})
+    assert adapter is not None and set(table["adapter_id"]) == {adapter.digest} and set(table["base_id"]) == {adapter.facts["base_id"]}
+
+
+def test_what_is_drawn_is_found_and_no_model_is_loaded_again(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = ready()
+    before = drawn(project, first(project, 2))
+    monkeypatch.setattr(draw_module, "open_adapter", lambda *_: pytest.fail("nothing is due, so nothing is loaded"))
+    again = drawn(project, first(project, 2))
+    assert [m.manifest for _, m in again] == [m.manifest for _, m in before] and not any(m.fresh for _, m in again)
+
+
+def test_a_killed_run_keeps_finished_strata_and_the_next_completes_the_rest(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, killed = ready("whole"), ready("killed")
+    strata = first(whole)
+    drawn(whole, strata)
+    real, calls = Sampler.draw, iter(range(100))
+
+    def dies(self: Sampler, *args: object) -> np.ndarray:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return real(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Sampler, "draw", dies)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(killed, strata)
+    monkeypatch.undo()
+    assert due_strata(killed, METHOD)[:2] == [str(s) for s in strata[4:6]], "the first batch of four was kept"
+    resumed = drawn(killed, strata)
+    assert {str(s) for s, m in resumed if m.fresh} == {str(s) for s in strata[4:]}
+    assert files(killed) == files(whole)
+    assert rows(killed, strata).equals(rows(whole, strata))
+
+
+def test_a_death_between_images_and_manifest_leaves_no_double(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = ready()
+    strata = first(project, 2)
+
+    def dies(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxr_assets.warehouse.store.PartitionWriter.table", dies)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(project, strata)
+    monkeypatch.undo()
+    assert len(files(project)) == 1 and len(due_strata(project, METHOD)) == len(project.grid), "the image lies there and does not count"
+    drawn(project, strata)
+    assert set(files(project)) == set(rows(project, strata)["file"])
+
+
+def test_a_new_adapter_stales_the_images_and_a_redraw_removes_the_old_ones(ready: Open) -> None:
+    project = ready()
+    strata = first(project, 2)
+    drawn(project, strata)
+    old = set(files(project))
+    changed = ready(adapter_training__learning_rate=1e-2)
+    train_adapter(changed, METHOD)
+    assert [str(s) for s in strata] == due_strata(changed, METHOD)[:2]
+    assert all(m.fresh for _, m in drawn(changed, strata[:1]))
+    new = set(files(changed))
+    assert len(new) == 2 and len(new & old) == 1, "one stratum is redrawn, the other still stands"
+    assert set(rows(changed, strata)["file"]) == new
+
+
+def test_the_same_project_made_elsewhere_is_the_same_to_the_byte(ready: Open, tmp_path: Path, tiny_base: Path) -> None:
+    one, other = ready(), make_ready(tiny_project(tmp_path / "other", tiny_base))
+    for project in (one, other):
+        drawn(project, first(project, 3))
+    digests = [{(m.asset, *m.partition.values()): m.digest for m in p.store.manifests()} for p in (one, other)]
+    assert digests[0] == digests[1] and len(digests[0]) == 9
+    assert files(one) == files(other)
+
+
+def test_images_do_not_depend_on_order_company_or_batch(ready: Open) -> None:
+    one, other = ready("one"), ready("other", synthesis__batch=3)
+    strata = first(one, 5)
+    drawn(one, strata)
+    drawn(other, strata[3:])
+    drawn(other, strata[:3][::-1])
+    assert files(one) == files(other)
+    assert all(not m.fresh for _, m in drawn(ready("other", synthesis__batch=2), strata)), "the batch is no part of an image"
+
+
+def test_planning_more_draws_only_what_is_new_to_a_stratum(ready: Open) -> None:
+    project = ready()
+    strata = first(project, 1)
+    drawn(project, strata)
+    before = files(project)
+    more = ready(synthesis__per_stratum=3)
+    plan_synthesis(more)
+    assert drawn(more, strata)[0][1].fresh
+    after = files(more)
+    assert len(after) == 3 and before.items() <= after.items(), "the first image kept its name and bytes"
+
+
+@pytest.mark.parametrize("changed", [{"synthesis__steps": 3}, {"synthesis__guidance": 2.0}, {"synthesis__seed": 1}])
+def test_settings_that_change_an_image_change_its_name(ready: Open, changed: dict[str, object]) -> None:
+    project = ready()
+    strata = first(project, 1)
+    drawn(project, strata)
+    old = rows(project, strata)["image_id"][0]
+    other = ready(**changed)
+    plan_synthesis(other)
+    assert drawn(other, strata)[0][1].fresh
+    assert rows(other, strata)["image_id"][0] != old
+
+
+def test_a_film_without_contrast_is_set_aside_with_the_reason(ready: Open) -> None:
+    project = ready(synthesis__min_contrast=0.9)
+    strata = first(project, 1)
+    drawn(project, strata)
+    row = rows(project, strata).row(0, named=True)
+    assert not row["passed_quality"] and row["reject_reason"].endswith("below 0.9")
+    assert quality_fault(np.full((8, 8), 90, np.uint8), 0.05) == "contrast 0.000 below 0.05"
+    assert quality_fault(np.array([[0, 255]], np.uint8), 0.05) is None
+
+
+def test_a_stratum_outside_the_plan_is_refused(ready: Open) -> None:
+    project = ready()
+    stray = Stratum("hernia", "00-39", "female", "black")
+    with pytest.raises(InputError, match="not in the plan"):
+        drawn(project, [stray])
+    with pytest.raises(InputError, match="not in the plan"):
+        stratum_step(project, METHOD, stray)
+    step, requests = stratum_step(project, METHOD, first(project, 1)[0])
+    assert step.current() is None and len(requests) == 1
+
+
+def test_without_an_adapter_nothing_is_due_and_drawing_names_what_is_missing(ready: Open) -> None:
+    project = ready()
+    shutil.rmtree(project.store.root / "manifests" / "adapter")
+    assert due_strata(project, METHOD) == []
+    with pytest.raises(StorageError, match="Materialise adapter first"):
+        drawn(project, first(project, 1))
+
+
+def test_the_catalogue_counts_a_finding_stratum_by_stratum(ready: Open) -> None:
+    project = ready(synthesis__batch=16)
+    strata = project.grid.of_finding("edema")
+    with pytest.raises(StorageError, match="synthetic_images"):
+        catalogue_finding(project, "edema", METHOD)
+    drawn(project, strata)
+    made = catalogue_finding(project, "edema", METHOD)
+    assert made.fresh and not catalogue_finding(project, "edema", METHOD).fresh
+    table = project.store.table("synthetic_catalogue", {"finding": "edema", "method": METHOD})
+    assert table["stratum"].to_list() == [str(s) for s in strata]
+    assert set(table["images"]) == set(table["planned"]) == {1} and set(table["state"]) == {"complete"}
+    assert made.manifest.facts["images"] == len(strata)
+
+
+def test_a_png_gives_the_film_back(ready: Open) -> None:
+    import io
+
+    from PIL import Image
+
+    film = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(film)))), film)
+    assert png_bytes(film) == png_bytes(film.copy())
+    assert sampler_settings(ready()).resolution == 64

@@ -123,10 +123,14 @@ def ingest(cohort: Cohort = None, root: Root = None, storage: Storage = None, pr
 
 
 @app.command()
-def synthesize(cohort: Cohort = None, storage: Storage = None, preset: Preset = None, sets: Sets = None, arms: Arms = None) -> None:
+def synthesize(
+    cohort: Cohort = None, storage: Storage = None, preset: Preset = None, sets: Sets = None, arms: Arms = None,
+    finding: Annotated[list[str] | None, typer.Option("--finding", help="draw this finding alone; repeatable")] = None,
+) -> None:
     """Train missing adapters and draw every stratum that is missing or stale, without a server."""
     resolved = _resolved(cohort, storage, preset, sets)
-    _graph(resolved, "--only-images", *(["--arms", arms] if arms else []))
+    chosen = ["--findings", ",".join(finding)] if finding else []
+    _graph(resolved, "--only-images", *(["--arms", arms] if arms else []), *chosen)
     _publish(resolved)
 
 

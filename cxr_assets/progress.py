@@ -53,19 +53,19 @@ class Progress:
 
     def _lines(self, name: str, total: int, done: int) -> Iterator[Advance]:
         log = self.log or _stderr
-        state = {"done": done, "told": time.monotonic(), "note": ""}
-        begun = time.monotonic()
+        begun = told = time.monotonic()
+        last = ""
 
         def advance(n: int = 1, note: str = "") -> None:
-            state["done"] += n
-            state["note"] = note
+            nonlocal done, told, last
+            done, last = done + n, note
             now = time.monotonic()
-            if now - state["told"] >= self.every:
-                state["told"] = now
-                log(f"{name}: {state['done']}/{total} {note}".rstrip())
+            if now - told >= self.every:
+                told = now
+                log(f"{name}: {done}/{total} {note}".rstrip())
 
         yield advance
-        log(f"{name}: {state['done']}/{total} in {time.monotonic() - begun:.1f} s {state['note']}".rstrip())
+        log(f"{name}: {done}/{total} in {time.monotonic() - begun:.1f} s {last}".rstrip())
 
 
 def _stderr(text: str) -> None:

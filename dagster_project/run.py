@@ -47,9 +47,9 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
     return CxrError(f"run {done.run_id} failed; checks that did not hold: {', '.join(failed) or 'none'}")
 
 
-def draw(project: Project) -> None:
+def draw(project: Project, findings: Sequence[str] | None = None) -> None:
     """Ranged runs over every stratum that is missing or stale, a whole finding at a time."""
-    for request in fill_requests(project, budget=10**6):
+    for request in fill_requests(project, budget=10**6, findings=findings):
         tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
         materialise(["synthetic_images"], tags=tags)
 
@@ -70,7 +70,9 @@ def plan_of_runs(project: Project, arms: Sequence[Arm]) -> Iterator[tuple[str, s
     yield "report", None
 
 
-def run(arms: Sequence[Arm], *, only_cohort: bool = False, only_images: bool = False) -> None:
+def run(
+    arms: Sequence[Arm], *, only_cohort: bool = False, only_images: bool = False, findings: Sequence[str] | None = None
+) -> None:
     """Everything that the given arms need, and the report; what is current is found, not made again."""
     project = PROJECT
     materialise(COHORT_ASSETS if only_cohort else SHARED_ASSETS)
@@ -79,7 +81,7 @@ def run(arms: Sequence[Arm], *, only_cohort: bool = False, only_images: bool = F
     for method in sorted({a.method for a in arms if not a.is_real}):
         materialise(["adapter"], partition=method)
     if any(not a.is_real for a in arms):
-        draw(project)
+        draw(project, findings)
     if not only_images:
         for asset, partition in plan_of_runs(project, arms):
             materialise([asset], partition=partition)
@@ -91,10 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arms", default="", help="arms to train and score, comma-separated; default: those of the profile")
     parser.add_argument("--only-cohort", action="store_true", help="curate and caption only")
     parser.add_argument("--only-images", action="store_true", help="stop after the synthetic images")
+    parser.add_argument("--findings", default="", help="draw these findings alone, comma-separated; with --only-images")
     args = parser.parse_args(argv)
     try:
         names = args.arms.split(",") if args.arms else PROJECT.settings.arms
-        run([Arm.parse(a) for a in names], only_cohort=args.only_cohort, only_images=args.only_images)
+        run([Arm.parse(a) for a in names], only_cohort=args.only_cohort, only_images=args.only_images,
+            findings=args.findings.split(",") if args.findings else None)
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

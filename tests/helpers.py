@@ -36,9 +36,17 @@ CAPTIONS = (
 )
 METHOD = "label_lora"
 TINY: dict[str, Any] = {
-    "phantom.studies": 60, "phantom.size": 64, "films.workers": 1, "diffusion.resolution": 64, "synthesis.per_stratum": 1,
-    "synthesis.max_ratio": 0.0, "synthesis.steps": 2, "synthesis.batch": 4, "adapter_training.steps": 2,
-    "adapter_training.batch": 4, "device": "cpu",
+    "phantom.studies": 60,
+    "phantom.size": 64,
+    "films.workers": 1,
+    "diffusion.resolution": 64,
+    "synthesis.per_stratum": 1,
+    "synthesis.max_ratio": 0.0,
+    "synthesis.steps": 2,
+    "synthesis.batch": 4,
+    "adapter_training.steps": 2,
+    "adapter_training.batch": 4,
+    "device": "cpu",
 }
 
 
@@ -76,12 +84,16 @@ def weights_digest(network: torch.nn.Module, *, without: Sequence[str] = ()) -> 
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if not any(word in name for word in without):
-            digest.update(name.replace(".base_layer", "").encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(
+                name.replace(".base_layer", "").encode() + tensor.detach().cpu().contiguous().numpy().tobytes()
+            )
     return digest.hexdigest()
 
 
 def write_table(project: Project, asset: str, keys: dict[str, str], **tables: pl.DataFrame) -> None:
     """Write a partition by hand, as if its step had made it."""
-    with project.store.writing(asset, keys, inputs={}, config_digest="", code_version="test", terms="generated") as writer:
+    with project.store.writing(
+        asset, keys, inputs={}, config_digest="", code_version="test", terms="generated"
+    ) as writer:
         for name, frame in tables.items():
             writer.table(name, frame)

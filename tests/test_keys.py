@@ -29,13 +29,17 @@ def test_a_learner_reads_back_from_its_key(backbone: str, seed: int) -> None:
     assert Learner.parse(str(Learner(backbone, seed))) == Learner(backbone, seed)
 
 
-@pytest.mark.parametrize("text", ["", "Edema", "pleural effusion", "a/b", "..", "a.b", "a=b", "é", "edema\n", "٣", "a'b"])
+@pytest.mark.parametrize(
+    "text", ["", "Edema", "pleural effusion", "a/b", "..", "a.b", "a=b", "é", "edema\n", "٣", "a'b"]
+)
 def test_only_slugs_become_part_of_a_key(text: str) -> None:
     with pytest.raises(InputError, match="not a slug"):
         slug(text)
 
 
-@pytest.mark.parametrize("text", ["edema", "edema.00-39.female", "edema.00-39.female.black.extra", "edema..female.black"])
+@pytest.mark.parametrize(
+    "text", ["edema", "edema.00-39.female", "edema.00-39.female.black.extra", "edema..female.black"]
+)
 def test_a_stratum_has_four_parts(text: str) -> None:
     with pytest.raises(InputError):
         Stratum.parse(text)
@@ -71,7 +75,11 @@ def test_strata_of_a_finding_lie_side_by_side_in_the_order_of_the_grid() -> None
     assert len(order) == len(set(order)) == len(GRID) == 3 * GRID.cells
     for number, finding in enumerate(GRID.findings):
         assert order[number * GRID.cells : (number + 1) * GRID.cells] == GRID.of_finding(finding)
-    assert [str(s) for s in order[:3]] == ["edema.00-39.female.black", "edema.00-39.female.white", "edema.00-39.male.black"]
+    assert [str(s) for s in order[:3]] == [
+        "edema.00-39.female.black",
+        "edema.00-39.female.white",
+        "edema.00-39.male.black",
+    ]
 
 
 def test_a_grid_refuses_what_would_not_be_a_key() -> None:

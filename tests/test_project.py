@@ -41,7 +41,9 @@ def test_opening_a_project_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_arms_and_learners_follow_the_settings(tmp_path: Path) -> None:
-    project = project_of(tmp_path, synthesis__methods=["a", "b"], classification__backbones=["x", "y"], classification__seeds=2)
+    project = project_of(
+        tmp_path, synthesis__methods=["a", "b"], classification__backbones=["x", "y"], classification__seeds=2
+    )
     assert project.learners == [Learner("x", 0), Learner("x", 1), Learner("y", 0), Learner("y", 1)]
     assert project.arms[0] == Arm("real", "r000")
     assert {arm.method for arm in project.arms} == {"real", "a", "b"}

@@ -26,14 +26,18 @@ def profile(root: Path, text: str, name: str = "mine") -> None:
 def test_later_layers_win_and_every_value_knows_where_it_came_from(tmp_path: Path) -> None:
     profile(tmp_path, "synthesis: {steps: 1, batch: 1, guidance: 1.5, seed: 1}")
     resolved = settings_of(
-        tmp_path, "profile: mine\nsynthesis: {steps: 2, batch: 2, guidance: 2.5}",
-        {"CXR_SYNTHESIS__STEPS": "3", "CXR_SYNTHESIS__BATCH": "3"}, synthesis__steps=4,
+        tmp_path,
+        "profile: mine\nsynthesis: {steps: 2, batch: 2, guidance: 2.5}",
+        {"CXR_SYNTHESIS__STEPS": "3", "CXR_SYNTHESIS__BATCH": "3"},
+        synthesis__steps=4,
     )
     s = resolved.settings.synthesis
     assert (s.steps, s.batch, s.guidance, s.seed) == (4, 3, 2.5, 1)
     assert resolved.origins == {
-        "synthesis.steps": "command line", "synthesis.batch": "environment",
-        "synthesis.guidance": str(tmp_path / "cxr.yaml"), "synthesis.seed": "profile mine",
+        "synthesis.steps": "command line",
+        "synthesis.batch": "environment",
+        "synthesis.guidance": str(tmp_path / "cxr.yaml"),
+        "synthesis.seed": "profile mine",
     }
     assert s.per_stratum == 4, "what nobody sets stays at its default"
 
@@ -64,7 +68,8 @@ def test_two_underscores_in_the_environment_go_one_level_down(tmp_path: Path) ->
 
 def test_variables_that_steer_the_process_are_no_settings(tmp_path: Path) -> None:
     resolved = resolve(environ={"CXR_STORAGE": str(tmp_path), "CXR_COHORT": "nih", "CXR_RUN_ID": "x", "HOME": "/"})
-    assert (resolved.cohort, resolved.root, resolved.origins) == ("nih", tmp_path.resolve(), {})
+    assert (resolved.cohort, resolved.root) == ("nih", tmp_path.resolve())
+    assert set(resolved.origins.values()) <= {"profile cpu"}
 
 
 @pytest.mark.parametrize("layer", ["environment", "command line"])
@@ -85,7 +90,7 @@ def test_a_value_that_does_not_fit_is_refused_in_words(tmp_path: Path, yaml: str
 
 @pytest.mark.parametrize("yaml", ["- a list", "synthesis: {steps: ", "a: b: c"])
 def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, yaml: str) -> None:
-    with pytest.raises(SettingsError, match="cxr.yaml"):
+    with pytest.raises(SettingsError, match=r"cxr\.yaml"):
         settings_of(tmp_path, yaml)
 
 

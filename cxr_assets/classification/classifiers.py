@@ -85,7 +85,7 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     names = project.grid.findings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("classifier", learner))
-        network = build_backbone(learner.backbone, len(names)).to(device, memory_format=torch.channels_last)
+        network = build_backbone(learner.backbone, len(names)).to(device).to(memory_format=torch.channels_last)
     loop = _fit(network, train, check, project, learner, device, identity=step.identity, folder=step.work())
     folder = step.work() / "model"
     folder.mkdir(parents=True, exist_ok=True)

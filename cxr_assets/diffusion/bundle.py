@@ -47,7 +47,7 @@ class Bundle:
         """A plain diffusers pipeline over the same networks."""
         from diffusers import StableDiffusionPipeline
 
-        pipe = StableDiffusionPipeline(
+        pipe: Any = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet, scheduler=self.scheduler,
             safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )
@@ -90,7 +90,8 @@ def build_bundle(spec: BundleSpec, captions: Iterable[str], *, seed: int = 0) ->
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
         steps_offset=1,
     )
-    for network in (text_encoder, vae, unet):
+    networks: tuple[Any, ...] = (text_encoder, vae, unet)
+    for network in networks:
         network.eval()  # as a loaded one is: kernels are chosen by mode too, and so are the last bits
     return Bundle(tokenizer, text_encoder, vae, unet, scheduler, base_id="", source="scratch")
 

@@ -58,7 +58,7 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     rank: int = Field(16, ge=1)
-    alpha: float = 16.0
+    alpha: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     targets: list[str] = ["to_q", "to_k", "to_v", "to_out.0"]
 

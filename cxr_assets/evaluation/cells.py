@@ -52,7 +52,7 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
         people: study_id with one column for every attribute.
 
     Raises:
-        InputError: no rows, a repeated key, or a score outside [0, 1].
+        InputError: no rows, a repeated key, a score outside [0, 1], or a truth other than 0, 1 and null.
     """
     if predictions.is_empty():
         raise InputError("there are no predictions to evaluate: 0 rows.")
@@ -62,6 +62,11 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
     bad = predictions.filter(~pl.col("score").is_between(0, 1) | pl.col("score").is_nan())
     if bad.height:
         raise InputError(f"predictions: {bad.height} scores lie outside [0, 1], such as {bad['score'][0]} of {bad['study_id'][0]}.")
+    odd = predictions.filter(~pl.col("truth").cast(pl.Float64).is_in([0.0, 1.0]))
+    if odd.height:
+        raise InputError(f"predictions: {odd.height} values of truth are neither 0, 1 nor null, such as {odd['truth'][0]}.")
+    if people["study_id"].is_duplicated().any():
+        raise InputError("people: a study_id stands there twice. Give one row of attributes for each study.")
     films = predictions.select("study_id", "patient_id").unique().sort("study_id")
     if films["study_id"].is_duplicated().any():
         raise InputError("predictions give one study_id to two patients.")

@@ -103,7 +103,7 @@ def score_arm(
         values = {k: np.einsum("rgls,rl->rgs", v, draws) for k, v in _rates(counts).items()}
         if grouping.attribute.count("×") < 2:  # cells of three attributes hold too few films to rank
             values["auroc"] = _auroc(films, grouping, weights, draws, pathologies, rule)
-        sizes = _sizes(films, grouping, counts[0].mean(axis=1), pathologies)
+        sizes = _sizes(films, grouping, counts[0].mean(axis=1))
         for column, finding in enumerate(names):
             ok = _eligible(sizes, column, rule)
             for metric, value in values.items():
@@ -147,7 +147,7 @@ def _auroc(
             each = [clustered_auroc(scores[k], truth, patient, weights) for k in range(len(films.learners))]
             out[:, group, column] = np.einsum("lr,rl->r", np.stack(each), draws)
     some = ~np.isnan(out[0][:, pathologies]).all(axis=1)
-    for group in np.flatnonzero(some):
+    for group in np.flatnonzero(some).tolist():
         shown = [c for c in pathologies if np.isfinite(out[0, group, c])]
         values = out[:, group, shown]
         finite = np.isfinite(values)
@@ -164,12 +164,20 @@ class _Sizes:
     negatives: np.ndarray
 
 
-def _sizes(films: ScoredFilms, grouping: Grouping, counts: np.ndarray, pathologies: list[int]) -> _Sizes:
-    """Sizes of every group and finding, ``(groups, findings + 1)``; counts ``(groups, findings + 1, 4)``."""
+def _sizes(films: ScoredFilms, grouping: Grouping, counts: np.ndarray) -> _Sizes:
+    """Sizes of every group and finding, ``(groups, findings + 1)``; counts ``(groups, findings + 1, 4)``.
+
+    A finding's positives and negatives are those of the scored films, threshold or not; the pool's are those it counts.
+    """
     groups = len(grouping.groups)
     patients = np.array([len(np.unique(films.patient[grouping.member == g])) for g in range(groups)])
     positives = np.rint(counts[..., 0] + counts[..., 1]).astype(int)
     negatives = np.rint(counts[..., 2] + counts[..., 3]).astype(int)
+    scored = ~np.isnan(films.scores).all(axis=0)
+    for group in range(groups):
+        inside = (grouping.member == group)[:, None] & scored
+        positives[group, :-1] = (inside & (films.truth == 1)).sum(axis=0)
+        negatives[group, :-1] = (inside & (films.truth == 0)).sum(axis=0)
     images = positives + negatives
     images[:, -1] = [(grouping.member == g).sum() for g in range(groups)]
     return _Sizes(images, patients, positives, negatives)
@@ -255,7 +263,7 @@ def _permutation_test(
     """Fill null mean, excess and p of the pooled TPR gap, the declared confirmatory test of each attribute."""
     if ok.sum() < 2:
         return
-    first = {}
+    first: dict[int, int] = {}
     for patient, member in zip(films.patient, grouping.member, strict=True):
         first.setdefault(int(patient), int(member))
     group = np.array([first[p] for p in range(films.patients)])

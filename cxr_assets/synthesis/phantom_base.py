@@ -144,7 +144,7 @@ Prompts: `chest x-ray, 63 year old black female, pleural effusion and edema`; th
 
 ## What the oracle sees
 
-{len(seen)} figures on {int(seen['n'].max()):,} samples ({record['sampler']['sampler']}, {record['sampler']['steps']} steps, guidance
+{len(seen)} figures on {seen['n'][0]:,} samples ({record['sampler']['sampler']}, {record['sampler']['steps']} steps, guidance
 {record['sampler']['guidance']:g}); beside them the oracle's own figures on films it had not seen, which bound them.
 Mean AUROC over findings {auroc.mean():.3f}, lowest {auroc.min():.3f}.
 

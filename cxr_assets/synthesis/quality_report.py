@@ -37,7 +37,7 @@ def assemble_set(project: Project, method: str) -> Made:
         shown = quality.filter(pl.col("value").is_not_null())
         writer.facts |= {
             "images": images.height, "passed": int(images["passed_quality"].sum()),
-            "lowest_pass_rate": float((rates["passed"] / rates["n"]).min() or 0.0) if rates.height else None,
+            "lowest_pass_rate": min((rates["passed"] / rates["n"]).to_list(), default=None),
             "figures": {f"{r['quantity']} {r['metric']}": r["value"] for r in shown.iter_rows(named=True)},
         }
     return step.made()

@@ -12,8 +12,11 @@ from tests.helpers import CPU, noise_films
 NAN = float("nan")
 NAMES = ("edema", "fibrosis", "hernia")
 FINDINGS = pl.DataFrame(
-    {"study_id": ["b", "b", "a", "a", "a"], "finding": ["edema", "fibrosis", "edema", "fibrosis", "gout"],
-     "value": [-1, 0, 1, None, 1]},
+    {
+        "study_id": ["b", "b", "a", "a", "a"],
+        "finding": ["edema", "fibrosis", "edema", "fibrosis", "gout"],
+        "value": [-1, 0, 1, None, 1],
+    },
     schema_overrides={"value": pl.Int8},
 )
 
@@ -21,8 +24,10 @@ FINDINGS = pl.DataFrame(
 @pytest.mark.parametrize(
     ("blank_as", "uncertain_as", "expected"),
     [
-        ("negative", "ignore", [[1, 0, NAN], [NAN, 0, NAN]]), ("negative", "positive", [[1, 0, NAN], [1, 0, NAN]]),
-        ("negative", "negative", [[1, 0, NAN], [0, 0, NAN]]), ("ignore", "ignore", [[1, NAN, NAN], [NAN, 0, NAN]]),
+        ("negative", "ignore", [[1, 0, NAN], [NAN, 0, NAN]]),
+        ("negative", "positive", [[1, 0, NAN], [1, 0, NAN]]),
+        ("negative", "negative", [[1, 0, NAN], [0, 0, NAN]]),
+        ("ignore", "ignore", [[1, NAN, NAN], [NAN, 0, NAN]]),
         ("ignore", "positive", [[1, NAN, NAN], [1, 0, NAN]]),
     ],
 )

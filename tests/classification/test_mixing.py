@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,9 +30,16 @@ def pretend_drawn(project: Project, rejected: str = "") -> pl.DataFrame:
     films = project.store.table("studies")["image_file"].drop_nulls()
     plan = project.store.table("synthesis_plan")
     rows = [
-        {"image_id": f"{row['stratum']}-{i}", "stratum": row["stratum"], "index": i, "labels": row["finding"],
-         "file": films[i % len(films)], "passed_quality": row["finding"] != rejected}
-        for row in plan.iter_rows(named=True) for i in range(row["planned"])
+        {
+            "image_id": f"{row['stratum']}-{i}",
+            "stratum": row["stratum"],
+            "index": i,
+            "labels": row["finding"],
+            "file": films[i % len(films)],
+            "passed_quality": row["finding"] != rejected,
+        }
+        for row in plan.iter_rows(named=True)
+        for i in range(row["planned"])
     ]
     frame = pl.DataFrame(rows)
     write_table(project, "synthetic_set", {"method": METHOD}, synthetic_set=frame)
@@ -42,8 +50,12 @@ def pretend_drawn(project: Project, rejected: str = "") -> pl.DataFrame:
 def mixed(ready: Open) -> Project:
     """A project whose plan holds as many images as the largest mix asks for."""
     project = ready(
-        synthesis__max_ratio=1.0, classification__steps=4, classification__batch=8, classification__validate_every=2,
-        classification__image_size=32, classification__synthetic_weight=0.5,
+        synthesis__max_ratio=1.0,
+        classification__steps=4,
+        classification__batch=8,
+        classification__validate_every=2,
+        classification__image_size=32,
+        classification__synthetic_weight=0.5,
     )
     plan_synthesis(project)
     pretend_drawn(project)
@@ -62,7 +74,7 @@ def images(project: Project, arm: Arm) -> set[str]:
 @pytest.mark.parametrize("kind", ["r", "e"])
 def test_a_small_mix_is_part_of_a_larger_one(mixed: Project, kind: str) -> None:
     sets = [images(mixed, arm_of(f"{kind}{percent}")) for percent in ("010", "025", "050", "100")]
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in itertools.pairwise(sets))
     assert [len(s) for s in sets] == [4, 9, 18, 37], "shares of 37 real studies"
 
 
@@ -113,7 +125,7 @@ def test_a_mix_beyond_the_plan_is_refused(ready: Open) -> None:
     plan_synthesis(project)
     pretend_drawn(project)
     assert len(images(project, arm_of("r025"))) == 9
-    with pytest.raises(InputError, match="Raise synthesis.max_ratio"):
+    with pytest.raises(InputError, match=r"Raise synthesis\.max_ratio"):
         mix_training_set(project, arm_of("r050"))
     assert mix_training_set(project, arm_of("only")).fresh
 
@@ -137,8 +149,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ready_root: Path, tiny_bas
 
     root = Path(shutil.copytree(ready_root, tmp_path_factory.mktemp("trained") / "root"))
     project = tiny_project(
-        root, tiny_base, synthesis__max_ratio=1.0, classification__steps=4, classification__batch=8,
-        classification__validate_every=2, classification__image_size=32,
+        root,
+        tiny_base,
+        synthesis__max_ratio=1.0,
+        classification__steps=4,
+        classification__batch=8,
+        classification__validate_every=2,
+        classification__image_size=32,
     )
     plan_synthesis(project)
     pretend_drawn(project)
@@ -172,14 +189,19 @@ def test_training_and_predicting_again_finds_what_is_there(trained: Project) -> 
     assert not predict_test(trained, REAL, LEARNER).fresh
 
 
-def test_a_classifier_trained_again_from_scratch_has_the_same_weights(trained: Project, tmp_path: Path, tiny_base: Path) -> None:
+def test_a_classifier_trained_again_from_scratch_has_the_same_weights(
+    trained: Project, tmp_path: Path, tiny_base: Path
+) -> None:
     import shutil
 
     root = Path(shutil.copytree(trained.store.root, tmp_path / "again"))
     shutil.rmtree(root / "work")
     shutil.rmtree(root / "manifests" / "classifier")
     other = Project(trained.resolved, type(trained.store)(root), trained.progress)
-    again, before = train_classifier(other, REAL, LEARNER), trained.store.manifest("classifier", learner_keys(REAL, LEARNER))
+    again, before = (
+        train_classifier(other, REAL, LEARNER),
+        trained.store.manifest("classifier", learner_keys(REAL, LEARNER)),
+    )
     assert before is not None and again.fresh and again.manifest.digest == before.digest
 
 
@@ -193,7 +215,9 @@ def test_a_test_patient_in_training_is_refused(trained: Project, tmp_path: Path,
     keys = {"arm": str(arm)} if table == "training_set_rows" else {"method": METHOD}
     patient = project.store.table("studies").filter(pl.col("split") == "test")["patient_id"][0]
     leaked = project.store.table(table, keys).with_columns(pl.lit(patient).alias("patient_id"))
-    project.store.put_frame("/".join(["tables", table, *(f"{k}={v}" for k, v in keys.items()), "part-0.parquet"]), leaked)
+    project.store.put_frame(
+        "/".join(["tables", table, *(f"{k}={v}" for k, v in keys.items()), "part-0.parquet"]), leaked
+    )
     shutil.rmtree(root / "manifests" / "predictions")
     with pytest.raises(CheckError, match=f"such as {patient}"):
         predict_test(project, arm, LEARNER)

@@ -24,7 +24,9 @@ def value_of(rule: str, scores: np.ndarray, truth: np.ndarray, threshold: float)
 @pytest.mark.parametrize("rule", ["f1", "youden"])
 @settings(max_examples=150, deadline=None)
 @given(samples)
-def test_the_threshold_is_the_best_of_all_scores_and_the_highest_of_equals(rule: str, rows: list[tuple[int, int]]) -> None:
+def test_the_threshold_is_the_best_of_all_scores_and_the_highest_of_equals(
+    rule: str, rows: list[tuple[int, int]]
+) -> None:
     scores, truth = np.array([s / 7 for s, _ in rows]), np.array([t for _, t in rows])
     found = fit_threshold(scores, truth, rule)
     values = {float(t): value_of(rule, scores, truth, t) for t in np.unique(scores)}
@@ -47,7 +49,7 @@ def test_a_finding_of_one_class_has_no_threshold() -> None:
 
 def test_thresholds_are_refused_on_rows_they_were_fitted_on() -> None:
     refuse_fitted_rows({"a", "b"}, {"c"})
-    with pytest.raises(CheckError, match="fitted on 1 of the studies.*such as b"):
+    with pytest.raises(CheckError, match=r"fitted on 1 of the studies.*such as b"):
         refuse_fitted_rows({"a", "b"}, {"b", "c"})
 
 

@@ -30,7 +30,15 @@ def trained(folder: Path, lora: LoraSettings = LORA, training: AdapterTraining =
     bundle = tiny_bundle()
     states = encode_captions(bundle.tokenizer, bundle.text_encoder, ["", *CAPTIONS], device=CPU)
     loop = train_lora(
-        bundle, POSTERIORS, states, np.array([1, 2, 3, 1, 2, 3]), lora, training, device=CPU, folder=folder, identity="i",
+        bundle,
+        POSTERIORS,
+        states,
+        np.array([1, 2, 3, 1, 2, 3]),
+        lora,
+        training,
+        device=CPU,
+        folder=folder,
+        identity="i",
         progress=QUIET,
     )
     return bundle, loop
@@ -62,11 +70,15 @@ def test_only_the_adapter_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("context", "rank", "targets", "expected"),
     [
-        (768, 4, ["to_q", "to_k", "to_v"], 597_504), (768, 4, ["to_q", "to_k", "to_v", "to_out.0"], 797_184),
-        (768, 8, ["to_q", "to_k", "to_v", "to_out.0"], 1_594_368), (1024, 4, ["to_q", "to_k", "to_v", "to_out.0"], 829_952),
+        (768, 4, ["to_q", "to_k", "to_v"], 597_504),
+        (768, 4, ["to_q", "to_k", "to_v", "to_out.0"], 797_184),
+        (768, 8, ["to_q", "to_k", "to_v", "to_out.0"], 1_594_368),
+        (1024, 4, ["to_q", "to_k", "to_v", "to_out.0"], 829_952),
     ],
 )
-def test_adapters_of_stable_diffusion_have_the_published_size(context: int, rank: int, targets: list[str], expected: int) -> None:
+def test_adapters_of_stable_diffusion_have_the_published_size(
+    context: int, rank: int, targets: list[str], expected: int
+) -> None:
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=context, attention_head_dim=8)
         add_lora(unet, LoraSettings(rank=rank, targets=targets), seed=0)
@@ -82,14 +94,21 @@ def test_plain_diffusers_draws_the_film_that_we_draw(tmp_path: Path, tiny_base: 
     settings = SamplerSettings(steps=3, guidance=3.0, batch=1, resolution=64)
     base = load_bundle(str(tiny_base))
     plain_film = Sampler(base, settings, device=CPU).draw([CAPTIONS[0]], [11])
-    ours = Sampler(load_lora(load_bundle(str(tiny_base)), tmp_path / "adapter"), settings, device=CPU).draw([CAPTIONS[0]], [11])
+    ours = Sampler(load_lora(load_bundle(str(tiny_base)), tmp_path / "adapter"), settings, device=CPU).draw(
+        [CAPTIONS[0]], [11]
+    )
 
     pipe = StableDiffusionPipeline.from_pretrained(tiny_base, safety_checker=None, dtype=torch.float32)
     pipe.load_lora_weights(tmp_path / "adapter")
     pipe.scheduler = make_scheduler(base, "dpmpp_2m")
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
-        CAPTIONS[0], latents=initial_noise([11], (4, 32, 32)), num_inference_steps=3, guidance_scale=3.0, height=64, width=64,
+        CAPTIONS[0],
+        latents=initial_noise([11], (4, 32, 32)),
+        num_inference_steps=3,
+        guidance_scale=3.0,
+        height=64,
+        width=64,
         output_type="np",
     ).images
     assert to_grey(images).tobytes() == ours.tobytes()

@@ -16,7 +16,11 @@ CONTEXT = torch.zeros(6, 77, 8)
 def scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
     """The noise schedule of Stable Diffusion."""
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type, clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction_type,
+        clip_sample=False,
     )
 
 
@@ -85,7 +89,8 @@ def test_a_network_that_predicts_nothing_pays_the_mean_square_of_the_target(pred
 
 def test_examples_count_as_their_weights_say() -> None:
     one_each = [
-        float(denoising_loss(Spy(), scheduler(), LATENTS, CONTEXT, seeded(), weights=6.0 * torch.eye(6)[i])) for i in range(6)
+        float(denoising_loss(Spy(), scheduler(), LATENTS, CONTEXT, seeded(), weights=6.0 * torch.eye(6)[i]))
+        for i in range(6)
     ]
     assert float(denoising_loss(Spy(), scheduler(), LATENTS, CONTEXT, seeded())) == pytest.approx(sum(one_each) / 6)
     assert len({round(value, 6) for value in one_each}) == 6

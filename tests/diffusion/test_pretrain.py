@@ -19,7 +19,14 @@ from tests.helpers import CAPTIONS, CPU, QUIET, SPEC, noise_films, tiny_bundle, 
 FILMS = noise_films(12, size=32)
 TEXTS = [CAPTIONS[i % 3] for i in range(12)]
 SETTINGS = PretrainSettings(
-    architecture=SPEC.model_copy(update={"resolution": 32}), precision="fp32", vae_steps=40, vae_batch=4, unet_steps=40, unet_batch=4, vae_ema=0.5, unet_ema=0.5,
+    architecture=SPEC.model_copy(update={"resolution": 32}),
+    precision="fp32",
+    vae_steps=40,
+    vae_batch=4,
+    unet_steps=40,
+    unet_batch=4,
+    vae_ema=0.5,
+    unet_ema=0.5,
     checkpoint_every=8,
 )
 

@@ -3,32 +3,36 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cxr_assets.diffusion.adapters import train_adapter
-from cxr_assets.diffusion.sampling import Sampler
+from cxr_assets.diffusion.sampling import Sampler, SamplerSettings
 from cxr_assets.errors import InputError, StorageError
 from cxr_assets.keys import Stratum
 from cxr_assets.project import Made, Project
 from cxr_assets.synthesis import draw as draw_module
 from cxr_assets.synthesis.catalogue import catalogue_finding
 from cxr_assets.synthesis.draw import (
-    due_strata,
     draw_strata,
+    due_strata,
+    image_id,
     png_bytes,
     quality_fault,
     sampler_settings,
     stratum_keys,
     stratum_step,
 )
-from cxr_assets.synthesis.plan import plan_synthesis
+from cxr_assets.synthesis.plan import image_request, plan_synthesis
 from tests.helpers import METHOD, make_ready, tiny_project
 
 Open = Callable[..., Project]
+SLOWER = SamplerSettings(steps=99)
 
 
 def drawn(project: Project, strata: list[Stratum]) -> list[tuple[Stratum, Made]]:
@@ -61,7 +65,23 @@ def test_every_row_has_its_file_its_digest_and_its_own_name(ready: Open) -> None
         assert Path(row["file"]).stem == row["image_id"] and row["file"].split("/")[-2] == f"race={row['race']}"
         assert (row["width"], row["height"], row["terms"], row["cohort"]) == (64, 64, "generated", "phantom")
     adapter = project.store.manifest("adapter", {"method": METHOD})
-    assert adapter is not None and set(table["adapter_id"]) == {adapter.digest} and set(table["base_id"]) == {adapter.facts["base_id"]}
+    assert (
+        adapter is not None
+        and set(table["adapter_id"]) == {adapter.digest}
+        and set(table["base_id"]) == {adapter.facts["base_id"]}
+    )
+
+
+def test_everything_that_decides_an_image_is_in_its_name() -> None:
+    request = image_request(Stratum("edema", "40-59", "female", "black"), 0, {}, seed=0)
+    other = Stratum("edema", "40-59", "female", "white")
+    changes: list[dict[str, Any]] = [{"seed": 1}, {"index": 1}, {"prompt": "chest x-ray"}, {"stratum": other}]
+    requests = [request, *(replace(request, **change) for change in changes)]
+    names = [image_id("m", "base", "adapter", r, SamplerSettings()) for r in requests]
+    names += [image_id(*ids, request, SamplerSettings()) for ids in (("n", "base", "adapter"), ("m", "b", "adapter"))]
+    names += [image_id("m", "base", "a", request, SamplerSettings()), image_id("m", "base", "adapter", request, SLOWER)]
+    assert len(set(names)) == len(names) == 9 and all(len(name) == 32 for name in names)
+    assert image_id("m", "base", "adapter", request, SamplerSettings(batch=7)) == names[0]
 
 
 def test_what_is_drawn_is_found_and_no_model_is_loaded_again(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +92,9 @@ def test_what_is_drawn_is_found_and_no_model_is_loaded_again(ready: Open, monkey
     assert [m.manifest for _, m in again] == [m.manifest for _, m in before] and not any(m.fresh for _, m in again)
 
 
-def test_a_killed_run_keeps_finished_strata_and_the_next_completes_the_rest(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_keeps_finished_strata_and_the_next_completes_the_rest(
+    ready: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, killed = ready("whole"), ready("killed")
     strata = first(whole)
     drawn(whole, strata)
@@ -105,7 +127,9 @@ def test_a_death_between_images_and_manifest_leaves_no_double(ready: Open, monke
     with pytest.raises(KeyboardInterrupt):
         drawn(project, strata)
     monkeypatch.undo()
-    assert len(files(project)) == 1 and len(due_strata(project, METHOD)) == len(project.grid), "the image lies there and does not count"
+    assert len(files(project)) == 1 and len(due_strata(project, METHOD)) == len(project.grid), (
+        "the image lies there and does not count"
+    )
     drawn(project, strata)
     assert set(files(project)) == set(rows(project, strata)["file"])
 
@@ -140,7 +164,9 @@ def test_images_do_not_depend_on_order_company_or_batch(ready: Open) -> None:
     drawn(other, strata[3:])
     drawn(other, strata[:3][::-1])
     assert files(one) == files(other)
-    assert all(not m.fresh for _, m in drawn(ready("other", synthesis__batch=2), strata)), "the batch is no part of an image"
+    assert all(not m.fresh for _, m in drawn(ready("other", synthesis__batch=2), strata)), (
+        "the batch is no part of an image"
+    )
 
 
 def test_planning_more_draws_only_what_is_new_to_a_stratum(ready: Open) -> None:

@@ -74,8 +74,10 @@ def test_the_remainder_of_an_even_fill_is_spread_over_the_grid(rest: int) -> Non
 
 def studies() -> pl.DataFrame:
     rows = [
-        ("a", "train", "00-39", "female", "black", "a.png"), ("b", "train", "00-39", "female", "black", "b.png"),
-        ("c", "train", "40-up", "male", "white", None), ("d", "test", "00-39", "female", "black", "d.png"),
+        ("a", "train", "00-39", "female", "black", "a.png"),
+        ("b", "train", "00-39", "female", "black", "b.png"),
+        ("c", "train", "40-up", "male", "white", None),
+        ("d", "test", "00-39", "female", "black", "d.png"),
         ("e", "train", None, "male", "white", "e.png"),
     ]
     return pl.DataFrame(rows, schema=["study_id", "split", "age_bin", "sex", "race", "image_file"], orient="row")
@@ -83,8 +85,11 @@ def studies() -> pl.DataFrame:
 
 def findings() -> pl.DataFrame:
     values = {
-        "a": {"edema": 1, "fibrosis": 1}, "b": {"edema": 1, "fibrosis": -1}, "c": {"edema": 1, "fibrosis": 0},
-        "d": {"edema": 1, "fibrosis": 1}, "e": {"edema": 1, "fibrosis": None},
+        "a": {"edema": 1, "fibrosis": 1},
+        "b": {"edema": 1, "fibrosis": -1},
+        "c": {"edema": 1, "fibrosis": 0},
+        "d": {"edema": 1, "fibrosis": 1},
+        "e": {"edema": 1, "fibrosis": None},
     }
     rows = [(s, f, v) for s, named in values.items() for f, v in named.items()]
     return pl.DataFrame(rows, schema={"study_id": pl.String, "finding": pl.String, "value": pl.Int8}, orient="row")
@@ -101,7 +106,8 @@ def test_only_positive_training_studies_of_known_people_count() -> None:
 def test_cofindings_are_shares_of_training_positives() -> None:
     shares = cofinding_probabilities(GRID, studies(), findings())
     assert {(r["finding"], r["other"]): r["probability"] for r in shares.iter_rows(named=True)} == {
-        ("edema", "fibrosis"): 0.25, ("fibrosis", "edema"): 1.0,
+        ("edema", "fibrosis"): 0.25,
+        ("fibrosis", "edema"): 1.0,
     }
 
 
@@ -124,6 +130,13 @@ def test_seed_stratum_and_index_each_make_another_image() -> None:
     other = Stratum("edema", "40-59", "female", "white")
     requests = [image_request(s, i, OTHERS, seed=seed) for s in (STRATUM, other) for i in range(5) for seed in (0, 1)]
     assert len({r.seed for r in requests}) == len(requests)
+
+
+def test_strata_do_not_copy_each_others_people() -> None:
+    other = Stratum("edema", "40-59", "female", "white")
+    people = [[image_request(s, i, OTHERS, seed=0) for i in range(30)] for s in (STRATUM, other)]
+    assert [r.age_years for r in people[0]] != [r.age_years for r in people[1]]
+    assert [r.labels for r in people[0]] != [r.labels for r in people[1]]
 
 
 def test_planning_more_images_keeps_the_earlier_ones() -> None:

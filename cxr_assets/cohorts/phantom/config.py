@@ -41,8 +41,8 @@ class Disparity(BaseModel, frozen=True, extra="forbid"):
 
     enabled: bool = True
     subgroup: dict[str, str] = Field(default_factory=lambda: {"race": "black", "sex": "female"})
-    representation: float = Field(default=0.06, ge=0.0, le=1.0)
-    under_labelled: float = Field(default=0.5, ge=0.0, le=1.0)
+    representation: float = Field(default=0.08, ge=0.0, le=1.0)
+    under_labelled: float = Field(default=0.75, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _known_subgroup(self) -> Disparity:
@@ -69,6 +69,8 @@ class PhantomConfig(BaseModel, frozen=True, extra="forbid"):
         prevalence: share of studies with each finding.
         severity: Beta parameters of each finding's severity among the present.
         contrast_gain: factor on the visibility of each sign; 1 is the look that the docs show.
+        age_effect: how strongly findings grow commoner with age. 0 (the default) keeps every group's prevalence alike,
+            so that the planted disparity is the only one; 1 is lifelike, and opens gaps between age bins of its own.
         style_correlation: probability that a study is acquired in the usual style of its race.
         race_share: natural shares of ``RACES``.
     """
@@ -100,11 +102,12 @@ class PhantomConfig(BaseModel, frozen=True, extra="forbid"):
             "atelectasis": (1.6, 1.8),
             "pneumothorax": (1.6, 1.9),
             "pleural_effusion": (1.5, 2.2),
-            "lung_lesion": (6.0, 1.1),
+            "lung_lesion": (2.4, 1.6),
             "fibrosis": (2.4, 1.4),
         }
     )
     contrast_gain: dict[str, float] = Field(default_factory=lambda: {finding: 1.0 for finding in FINDINGS})
+    age_effect: float = Field(default=0.0, ge=0.0, le=2.0)
     style_correlation: float = Field(default=0.85, ge=0.0, le=1.0)
     race_share: tuple[float, float, float, float] = (0.13, 0.2, 0.19, 0.48)
 

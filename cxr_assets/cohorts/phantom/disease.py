@@ -28,7 +28,8 @@ def true_findings(
     own = np.sqrt(1.0 - _CONGESTION**2 - _INFECTION**2)
     z = own * mixed[:, :-2] + _CONGESTION * mixed[:, -2:-1] + _INFECTION * mixed[:, -1:]
     decades = np.clip((age - 58.0) / 18.0, -2.0, 2.0)[:, None]
-    z = (z + _AGE_SLOPE * decades) / np.sqrt(1.0 + _AGE_SLOPE**2)
+    slope = config.age_effect * _AGE_SLOPE
+    z = (z + slope * decades) / np.sqrt(1.0 + slope**2)
     prevalence = np.array([config.prevalence[finding] for finding in FINDINGS])
     return z > -ndtri(prevalence)
 

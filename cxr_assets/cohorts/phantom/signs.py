@@ -169,7 +169,7 @@ def lesion_place(study: Draws) -> tuple[Array, Array]:
 
 
 def lung_lesion(batch: Batch, chest: Chest, size: int) -> Sign:
-    """Round nodule or mass, radius 1.5 to 4 of 100 of the image width, slightly lobulated."""
+    """Round nodule or mass, radius 2 to 5.5 of 100 of the image width, slightly lobulated."""
     s = batch.study
     severity = column(batch.severity["lung_lesion"])
     side, height = lesion_place(s)
@@ -179,13 +179,13 @@ def lung_lesion(batch: Batch, chest: Chest, size: int) -> Sign:
     cx = column(s.uniform("lesion_x", 0.30, 0.58)) + 0.05 * np.maximum(side, 0.0)
     cx = np.minimum(cx, chest.width * 0.55 + 0.35 * np.maximum(column(height) - 0.2, 0.0))
     # The image is 2 wide: 0.02 is 1 of 100 of its width.
-    radius = 0.030 + 0.050 * severity
+    radius = 0.040 + 0.070 * severity
     dx, dy = side * chest.x - cx, chest.y - cy
     lobes = np.cos(3.0 * np.arctan2(dy, dx) + column(s.uniform("lesion_phase", 0.0, 6.28)))
     radius = radius * (1.0 + column(s.uniform("lesion_lobes", 0.0, 0.14)) * lobes)
     r2 = (dx * dx + dy * dy) / (radius * radius)
     ball = np.sqrt(np.clip(1.08 - r2, 0.0, 1.0)) * soft_step(1.15 - r2, 0.25)
-    strength = batch.gain["lung_lesion"] * (0.16 + 0.18 * severity)
+    strength = batch.gain["lung_lesion"] * (0.20 + 0.24 * severity)
     return Sign(ball * strength, r2 < 1.0)
 
 

@@ -61,7 +61,7 @@ def test_test_patients_are_balanced_over_sex_and_race(planted: Population) -> No
 
 def test_subgroup_share_of_training_patients_is_the_planted_one(planted: Population) -> None:
     patients = planted.studies.filter(TRAINING).unique("patient_id")
-    assert within_binomial(patients.filter(SUBGROUP).height, patients.height, 0.06)
+    assert within_binomial(patients.filter(SUBGROUP).height, patients.height, Disparity().representation)
 
 
 def test_under_labelling_has_the_planted_rate_in_the_subgroup_and_is_nowhere_else(planted: Population) -> None:
@@ -70,7 +70,7 @@ def test_under_labelling_has_the_planted_rate_in_the_subgroup_and_is_nowhere_els
     assert removed.filter(~(TRAINING & SUBGROUP)).is_empty()
     assert removed["present"].all() and removed["labelled"].sum() == 0
     positives = rows.filter(TRAINING & SUBGROUP & pl.col("present"))
-    assert within_binomial(removed.height, positives.height, 0.5)
+    assert within_binomial(removed.height, positives.height, Disparity().under_labelled)
 
 
 def test_planted_table_counts_what_the_truth_table_says(planted: Population) -> None:

@@ -45,7 +45,9 @@ def _every_study_has_a_fate(project: Project, manifest: Manifest) -> Outcome:
 
 
 def _base_model_named(project: Project, manifest: Manifest) -> Outcome:
-    return Outcome("weights_identified", bool(manifest.facts.get("base_id")), {"base_id": manifest.facts.get("base_id")})
+    return Outcome(
+        "weights_identified", bool(manifest.facts.get("base_id")), {"base_id": manifest.facts.get("base_id")}
+    )
 
 
 def _regions_recalled(project: Project, manifest: Manifest) -> Outcome:
@@ -57,15 +59,22 @@ def _regions_recalled(project: Project, manifest: Manifest) -> Outcome:
 def _latents_cover_training(project: Project, manifest: Manifest) -> Outcome:
     rows = project.store.table("latent_rows")
     other = rows.filter(pl.col("split") != "train").height
-    return Outcome("only_training_studies", other == 0 and rows.height == manifest.facts["films"],
-                   {"rows": rows.height, "of_other_splits": other}, blocking=True)
+    return Outcome(
+        "only_training_studies",
+        other == 0 and rows.height == manifest.facts["films"],
+        {"rows": rows.height, "of_other_splits": other},
+        blocking=True,
+    )
 
 
 def _plan_covers_grid(project: Project, manifest: Manifest) -> Outcome:
     plan = project.store.table("synthesis_plan")
     short = plan.filter(pl.col("planned") < project.settings.synthesis.per_stratum).height
-    return Outcome("every_stratum_planned", plan.height == len(project.grid) and short == 0,
-                   {"strata": plan.height, "short": short})
+    return Outcome(
+        "every_stratum_planned",
+        plan.height == len(project.grid) and short == 0,
+        {"strata": plan.height, "short": short},
+    )
 
 
 def _loss_is_finite(project: Project, manifest: Manifest) -> Outcome:
@@ -84,8 +93,11 @@ def _catalogue_complete(project: Project, manifest: Manifest) -> Outcome:
 
 def _set_usable(project: Project, manifest: Manifest) -> Outcome:
     images, passed = manifest.facts["images"], manifest.facts["passed"]
-    return Outcome("pass_rate", images > 0 and passed >= 0.8 * images,
-                   {"images": images, "passed": passed, "lowest_stratum": manifest.facts["lowest_pass_rate"]})
+    return Outcome(
+        "pass_rate",
+        images > 0 and passed >= 0.8 * images,
+        {"images": images, "passed": passed, "lowest_stratum": manifest.facts["lowest_pass_rate"]},
+    )
 
 
 def _no_test_patient(project: Project, manifest: Manifest) -> Outcome:
@@ -104,15 +116,20 @@ def _one_row_each(project: Project, manifest: Manifest) -> Outcome:
     rows = project.store.table("predictions", manifest.partition)
     double = rows.height - rows.select("study_id", "finding").n_unique()
     outside = rows.filter(~pl.col("score").is_between(0, 1)).height
-    return Outcome("one_score_each", double == 0 and outside == 0, {"double": double, "outside_0_1": outside}, blocking=True)
+    return Outcome(
+        "one_score_each", double == 0 and outside == 0, {"double": double, "outside_0_1": outside}, blocking=True
+    )
 
 
 def _groups_covered(project: Project, manifest: Manifest) -> Outcome:
     estimates = project.store.table("fairness_estimates", manifest.partition)
     alone = estimates.filter(pl.col("estimate").is_not_null() & pl.col("ci_lo").is_null())
     cells = estimates.filter((pl.col("finding") == "all") & (pl.col("metric") == "tpr"))
-    return Outcome("estimates_have_intervals", alone.is_empty(),
-                   {"without_interval": alone.height, "groups": cells.height, "eligible": int(cells["eligible"].sum())})
+    return Outcome(
+        "estimates_have_intervals",
+        alone.is_empty(),
+        {"without_interval": alone.height, "groups": cells.height, "eligible": int(cells["eligible"].sum())},
+    )
 
 
 def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
@@ -122,24 +139,50 @@ def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
 
 
 CHECKS: Mapping[str, tuple[str, ...]] = {
-    "studies": ("patients_in_one_split", "rows_add_up"), "captions": ("every_study_has_a_fate",),
-    "base_model": ("weights_identified",), "disease_regions": ("recall_above_zero",), "latents": ("only_training_studies",),
-    "synthesis_plan": ("every_stratum_planned",), "adapter": ("loss_is_finite",), "synthetic_images": ("quality",),
-    "synthetic_catalogue": ("strata_complete",), "synthetic_set": ("pass_rate",), "training_set": ("no_held_out_patient",),
-    "classifier": ("better_than_chance",), "predictions": ("one_score_each",),
-    "fairness_scorecard": ("estimates_have_intervals",), "report": ("self_contained",),
+    "studies": ("patients_in_one_split", "rows_add_up"),
+    "captions": ("every_study_has_a_fate",),
+    "base_model": ("weights_identified",),
+    "disease_regions": ("recall_above_zero",),
+    "latents": ("only_training_studies",),
+    "synthesis_plan": ("every_stratum_planned",),
+    "adapter": ("loss_is_finite",),
+    "synthetic_images": ("quality",),
+    "synthetic_catalogue": ("strata_complete",),
+    "synthetic_set": ("pass_rate",),
+    "training_set": ("no_held_out_patient",),
+    "classifier": ("better_than_chance",),
+    "predictions": ("one_score_each",),
+    "fairness_scorecard": ("estimates_have_intervals",),
+    "report": ("self_contained",),
 }
 _FUNCTIONS: Mapping[str, Check] = {
-    "patients_in_one_split": _patients_in_one_split, "rows_add_up": _rows_add_up,
-    "every_study_has_a_fate": _every_study_has_a_fate, "weights_identified": _base_model_named,
-    "recall_above_zero": _regions_recalled, "only_training_studies": _latents_cover_training,
-    "every_stratum_planned": _plan_covers_grid, "loss_is_finite": _loss_is_finite, "quality": _images_passed,
-    "strata_complete": _catalogue_complete, "pass_rate": _set_usable, "no_held_out_patient": _no_test_patient,
-    "better_than_chance": _better_than_chance, "one_score_each": _one_row_each,
-    "estimates_have_intervals": _groups_covered, "self_contained": _page_is_self_contained,
+    "patients_in_one_split": _patients_in_one_split,
+    "rows_add_up": _rows_add_up,
+    "every_study_has_a_fate": _every_study_has_a_fate,
+    "weights_identified": _base_model_named,
+    "recall_above_zero": _regions_recalled,
+    "only_training_studies": _latents_cover_training,
+    "every_stratum_planned": _plan_covers_grid,
+    "loss_is_finite": _loss_is_finite,
+    "quality": _images_passed,
+    "strata_complete": _catalogue_complete,
+    "pass_rate": _set_usable,
+    "no_held_out_patient": _no_test_patient,
+    "better_than_chance": _better_than_chance,
+    "one_score_each": _one_row_each,
+    "estimates_have_intervals": _groups_covered,
+    "self_contained": _page_is_self_contained,
 }
-BLOCKING = frozenset({"patients_in_one_split", "rows_add_up", "only_training_studies", "loss_is_finite", "no_held_out_patient",
-                      "one_score_each"})
+BLOCKING = frozenset(
+    {
+        "patients_in_one_split",
+        "rows_add_up",
+        "only_training_studies",
+        "loss_is_finite",
+        "no_held_out_patient",
+        "one_score_each",
+    }
+)
 
 
 def check_partition(project: Project, manifest: Manifest) -> list[Outcome]:

@@ -15,10 +15,16 @@ import yaml
 from cxr_assets.errors import CxrError
 from cxr_assets.settings import Resolved, resolve
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=(
-    "Fair chest-X-ray classifiers trained with diffusion-synthesised images.\n\n"
-    "Start with `cxr demo`; then `cxr query`, `cxr audit` and `make ui`. One data root holds one cohort: `--storage`,"
-    " `CXR_STORAGE`, or `storage/<cohort>`."))
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help=(
+        "Fair chest-X-ray classifiers trained with diffusion-synthesised images.\n\n"
+        "Start with `cxr demo`; then `cxr query`, `cxr audit` and `make ui`. One data root holds one cohort: `--storage`,"
+        " `CXR_STORAGE`, or `storage/<cohort>`."
+    ),
+)
 config_app = typer.Typer(no_args_is_help=True, help="Settings and where each comes from.")
 app.add_typer(config_app, name="config")
 
@@ -26,8 +32,12 @@ Cohort = Annotated[str | None, typer.Option("--cohort", help="phantom, nih, open
 Storage = Annotated[Path | None, typer.Option("--storage", help="data root; default `CXR_STORAGE` or storage/<cohort>")]
 Root = Annotated[Path | None, typer.Option("--root", help="folder of the data set as received")]
 Preset = Annotated[str | None, typer.Option("--preset", help="profile: demo, cpu, gpu24, h200, or your own")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="any setting, e.g. `--set synthesis.steps=25`; repeatable")]
-Arms = Annotated[str | None, typer.Option("--arms", help="arms to run, comma-separated, e.g. `real.r000,label_lora.r025`")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="any setting, e.g. `--set synthesis.steps=25`; repeatable")
+]
+Arms = Annotated[
+    str | None, typer.Option("--arms", help="arms to run, comma-separated, e.g. `real.r000,label_lora.r025`")
+]
 Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet (parquet goes to stdout)")]
 
 
@@ -44,7 +54,11 @@ def _overrides(sets: list[str] | None, root: Path | None) -> dict[str, Any]:
 
 
 def _resolved(
-    cohort: str | None, storage: Path | None, preset: str | None = None, sets: list[str] | None = None, root: Path | None = None
+    cohort: str | None,
+    storage: Path | None,
+    preset: str | None = None,
+    sets: list[str] | None = None,
+    root: Path | None = None,
 ) -> Resolved:
     """Settings of the command, remembered in ``cxr.yaml`` of the data root where they were given by hand."""
     overrides = _overrides(sets, root)
@@ -69,8 +83,13 @@ def _instance(resolved: Resolved) -> dict[str, str]:
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((_checkout() / "dagster_project" / "dagster.yaml").read_text())
-    return {**os.environ, "DAGSTER_HOME": str(home), "CXR_COHORT": resolved.cohort, "CXR_STORAGE": str(resolved.root),
-            "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "CXR_COHORT": resolved.cohort,
+        "CXR_STORAGE": str(resolved.root),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+    }
 
 
 def _checkout() -> Path:
@@ -80,7 +99,9 @@ def _checkout() -> Path:
 def _graph(resolved: Resolved, *arguments: str) -> None:
     """Run the graph in a process of its own: the library itself knows nothing of Dagster."""
     environment = _instance(resolved) | {"CXR_PROGRESS": "terminal"}
-    done = subprocess.run([sys.executable, "-m", "dagster_project.run", *arguments], env=environment, cwd=_checkout(), check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster_project.run", *arguments], env=environment, cwd=_checkout(), check=False
+    )
     if done.returncode:
         raise typer.Exit(1)
 
@@ -93,7 +114,12 @@ def demo(storage: Storage = None, preset: Preset = None, sets: Sets = None, arms
 
 @app.command()
 def run(
-    cohort: Cohort = None, root: Root = None, storage: Storage = None, preset: Preset = None, sets: Sets = None, arms: Arms = None
+    cohort: Cohort = None,
+    root: Root = None,
+    storage: Storage = None,
+    preset: Preset = None,
+    sets: Sets = None,
+    arms: Arms = None,
 ) -> None:
     """Run the whole graph on a cohort: `cxr run --cohort nih --root /data/ChestX-ray14`."""
     _run_and_show(_resolved(cohort, storage, preset, sets, root), arms)
@@ -114,17 +140,25 @@ def _publish(resolved: Resolved) -> None:
 
 
 @app.command()
-def ingest(cohort: Cohort = None, root: Root = None, storage: Storage = None, preset: Preset = None, sets: Sets = None) -> None:
+def ingest(
+    cohort: Cohort = None, root: Root = None, storage: Storage = None, preset: Preset = None, sets: Sets = None
+) -> None:
     """Curate a cohort only: studies, findings, boxes, reports, films and captions."""
     resolved = _resolved(cohort, storage, preset, sets, root)
     _graph(resolved, "--only-cohort")
     _publish(resolved)
-    typer.echo(f"curated {resolved.cohort} under {resolved.root}; try: cxr query label_prevalence --cohort {resolved.cohort}")
+    typer.echo(
+        f"curated {resolved.cohort} under {resolved.root}; try: cxr query label_prevalence --cohort {resolved.cohort}"
+    )
 
 
 @app.command()
 def synthesize(
-    cohort: Cohort = None, storage: Storage = None, preset: Preset = None, sets: Sets = None, arms: Arms = None,
+    cohort: Cohort = None,
+    storage: Storage = None,
+    preset: Preset = None,
+    sets: Sets = None,
+    arms: Arms = None,
     finding: Annotated[list[str] | None, typer.Option("--finding", help="draw this finding alone; repeatable")] = None,
 ) -> None:
     """Train missing adapters and draw every stratum that is missing or stale, without a server."""
@@ -138,7 +172,9 @@ def synthesize(
 def query(
     name: Annotated[str | None, typer.Argument(help="a file of sql/queries; none lists them")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", help="parameter, e.g. `--param finding=edema`")] = None,
-    format: Format = "table", cohort: Cohort = None, storage: Storage = None,
+    format: Format = "table",
+    cohort: Cohort = None,
+    storage: Storage = None,
 ) -> None:
     """Ask a named question of the warehouse in SQL."""
     from cxr_assets.output import print_frame
@@ -160,7 +196,8 @@ def audit(
     id: Annotated[str, typer.Argument(help="its id; a unique beginning is enough")],
     all: Annotated[bool, typer.Option("--all", help="list every derived image, not only how many")] = False,
     format: Annotated[str, typer.Option("--format", help="tree or json")] = "tree",
-    cohort: Cohort = None, storage: Storage = None,
+    cohort: Cohort = None,
+    storage: Storage = None,
 ) -> None:
     """Where something came from and what was made of it."""
     from cxr_assets.warehouse.audit import audit as trace
@@ -172,22 +209,26 @@ def audit(
 
 @app.command()
 def doctor(
-    storage_check: Annotated[bool, typer.Option("--storage-check", "--storage", help="check every manifest, digest and row count")] = False,
+    storage_check: Annotated[
+        bool, typer.Option("--storage-check", "--storage", help="check every manifest, digest and row count")
+    ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="compare sizes, not digests")] = False,
-    cohort: Cohort = None, data_root: Annotated[Path | None, typer.Option("--data-root", help="data root to check")] = None,
+    cohort: Cohort = None,
+    data_root: Annotated[Path | None, typer.Option("--data-root", help="data root to check")] = None,
 ) -> None:
     """What is installed and found here; with --storage, whether the data root is whole (exit code 1 if not)."""
-    from cxr_assets.warehouse.doctor import check_environment, check_storage
+    from cxr_assets.warehouse.doctor import check_storage
+    from cxr_assets.warehouse.environment import check_environment
 
     resolved = _resolved(cohort, data_root)
     if not storage_check:
-        for row in check_environment(resolved.root):
-            typer.echo(f"{row.name:<24} {row.value}")
+        for row in check_environment(resolved.root, resolved.settings.diffusion.base_model):
+            typer.echo(f"{' ' if row.ok else '!'} {row.name:<24} {row.value}  {row.hint}".rstrip())
         return
     problems = check_storage(resolved.root, fast=fast)
     for problem in problems:
         typer.echo(str(problem))
-    bad = [p for p in problems if p.serious]
+    bad = [p for p in problems if p.severity == "problem"]
     typer.echo(f"{resolved.root}: {len(bad)} problems, {len(problems) - len(bad)} notes", err=True)
     if bad:
         raise typer.Exit(1)
@@ -195,34 +236,48 @@ def doctor(
 
 @app.command()
 def warehouse(
-    standalone: Annotated[Path | None, typer.Option("--standalone", help="write one DuckDB file with the tables inside")] = None,
-    cohort: Cohort = None, storage: Storage = None,
+    standalone: Annotated[
+        Path | None, typer.Option("--standalone", help="write one DuckDB file with the tables inside")
+    ] = None,
+    cohort: Cohort = None,
+    storage: Storage = None,
 ) -> None:
     """Publish warehouse.duckdb (views over the tables), or a file to hand to somebody."""
-    from cxr_assets.warehouse.connect import publish, standalone as write_standalone
+    from cxr_assets.warehouse.connect import publish
+    from cxr_assets.warehouse.connect import standalone as write_standalone
 
     resolved = _resolved(cohort, storage)
     typer.echo(write_standalone(resolved.root, standalone) if standalone else publish(resolved.root))
 
 
 @app.command()
-def ui(cohort: Cohort = None, storage: Storage = None, port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 3000) -> None:
+def ui(
+    cohort: Cohort = None, storage: Storage = None, port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 3000
+) -> None:
     """Serve the graph on 127.0.0.1 with its history under the data root."""
     resolved = _resolved(cohort, storage)
     environment = _instance(resolved)
     dagster = str(Path(sys.executable).parent / "dagster")
-    subprocess.run([dagster, "instance", "concurrency", "set", "gpu", "1"], env=environment, cwd=_checkout(), check=False,
-                   capture_output=True)
+    subprocess.run(
+        [dagster, "instance", "concurrency", "set", "gpu", "1"],
+        env=environment,
+        cwd=_checkout(),
+        check=False,
+        capture_output=True,
+    )
     command = [dagster, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     raise typer.Exit(subprocess.run(command, env=environment, cwd=_checkout(), check=False).returncode)
 
 
 @app.command("pretrain-phantom")
 def pretrain_phantom(
-    work: Annotated[Path, typer.Option(help="folder of films and checkpoints; run again to go on")] = Path("storage/pretrain-phantom"),
+    work: Annotated[Path, typer.Option(help="folder of films and checkpoints; run again to go on")] = Path(
+        "storage/pretrain-phantom"
+    ),
     out: Annotated[Path | None, typer.Option(help="where the base model goes; default: the shipped one")] = None,
     films: Annotated[int, typer.Option(help="films to learn from")] = 32_000,
-    vae_steps: Annotated[int, typer.Option()] = 2500, unet_steps: Annotated[int, typer.Option()] = 3600,
+    vae_steps: Annotated[int, typer.Option()] = 2500,
+    unet_steps: Annotated[int, typer.Option()] = 3600,
     oracle_steps: Annotated[int, typer.Option()] = 1500,
     device: Annotated[str, typer.Option()] = "auto",
     compile: Annotated[bool, typer.Option(help="torch.compile; needs a C++ compiler")] = False,
@@ -237,7 +292,9 @@ def pretrain_phantom(
 
     training = PretrainSettings(vae_steps=vae_steps, unet_steps=unet_steps, compile=compile)
     settings = PhantomBaseSettings(films=films, oracle_steps=oracle_steps)
-    record = pretrain(settings, training, folder=work, device=pick_device(device), out=out or PHANTOM_BASE, progress=Progress())
+    record = pretrain(
+        settings, training, folder=work, device=pick_device(device), out=out or PHANTOM_BASE, progress=Progress()
+    )
     typer.echo(json.dumps(record["samples"], indent=1))
 
 
@@ -248,7 +305,9 @@ def config_show(cohort: Cohort = None, storage: Storage = None, preset: Preset =
 
     resolved = resolve(cohort=cohort, storage=storage, profile=preset)
     for name, value in flatten(resolved.settings.model_dump(mode="json")).items():
-        origin = next((o for key, o in resolved.origins.items() if name == key or name.startswith(f"{key}.")), "default")
+        origin = next(
+            (o for key, o in resolved.origins.items() if name == key or name.startswith(f"{key}.")), "default"
+        )
         typer.echo(f"{name:<44} {value!s:<40} {origin}")
 
 

@@ -35,9 +35,13 @@ def describe(project: Project, made: Made) -> Description:
     """Everything worth showing of a partition."""
     manifest = made.manifest
     told = Description(facts={k: v for k, v in manifest.facts.items() if not isinstance(v, dict | list)})
-    told.facts |= {"fresh": made.fresh, "terms": manifest.terms, "files": len(manifest.files),
-                   "megabytes": round(sum(f.bytes for f in manifest.files) / 1e6, 3),
-                   "manifest": project.store.relative(project.store.manifest_path(manifest.asset, manifest.partition))}
+    told.facts |= {
+        "fresh": made.fresh,
+        "terms": manifest.terms,
+        "files": len(manifest.files),
+        "megabytes": round(sum(f.bytes for f in manifest.files) / 1e6, 3),
+        "manifest": project.store.relative(project.store.manifest_path(manifest.asset, manifest.partition)),
+    }
     painter = _PAINTERS.get(manifest.asset)
     if painter:
         painter(project, manifest, told)
@@ -54,10 +58,14 @@ def _grid(project: Project, files: list[str], captions: list[str] | None, told: 
 
 def _studies(project: Project, manifest: Manifest, told: Description) -> None:
     studies, findings = project.store.table("studies"), project.store.table("findings")
-    told.tables["composition"] = studies.group_by("split", "sex", "race").agg(studies=pl.len(), patients=pl.n_unique("patient_id"))
+    told.tables["composition"] = studies.group_by("split", "sex", "race").agg(
+        studies=pl.len(), patients=pl.n_unique("patient_id")
+    )
     told.tables["composition"] = told.tables["composition"].sort("split", "sex", "race", nulls_last=True)
     counts = findings.group_by("finding").agg(
-        positive=(pl.col("value") == 1).sum(), negative=(pl.col("value") == 0).sum(), uncertain=(pl.col("value") == -1).sum(),
+        positive=(pl.col("value") == 1).sum(),
+        negative=(pl.col("value") == 0).sum(),
+        uncertain=(pl.col("value") == -1).sum(),
         unmentioned=pl.col("value").null_count(),
     )
     told.tables["findings"] = counts.sort("positive", descending=True)
@@ -67,7 +75,9 @@ def _studies(project: Project, manifest: Manifest, told: Description) -> None:
 
 
 def _captions(project: Project, manifest: Manifest, told: Description) -> None:
-    told.tables["examples"] = project.store.table("captions").select("study_id", "caption", "tokens", "truncated").head(12)
+    told.tables["examples"] = (
+        project.store.table("captions").select("study_id", "caption", "tokens", "truncated").head(12)
+    )
     told.tables["fates"] = project.store.table("caption_fates")["fate"].value_counts(sort=True)
 
 
@@ -137,7 +147,9 @@ def _classifier(project: Project, manifest: Manifest, told: Description) -> None
     folder = project.store.path(manifest.facts["folder"])
     record = json.loads((folder / "training.json").read_text())
     told.pictures["loss"] = loss_curve({"loss": record["losses"]})
-    told.tables["thresholds"] = project.store.table("thresholds", manifest.partition).select("finding", "threshold", "rule")
+    told.tables["thresholds"] = project.store.table("thresholds", manifest.partition).select(
+        "finding", "threshold", "rule"
+    )
 
 
 def _scorecard(project: Project, manifest: Manifest, told: Description) -> None:
@@ -151,7 +163,15 @@ def _scorecard(project: Project, manifest: Manifest, told: Description) -> None:
 
 
 _PAINTERS: Mapping[str, Any] = {
-    "studies": _studies, "captions": _captions, "disease_regions": _regions, "adapter": _adapter, "base_model": _base_model,
-    "synthesis_plan": _plan, "synthetic_images": _images, "synthetic_catalogue": _catalogue, "synthetic_set": _set,
-    "classifier": _classifier, "fairness_scorecard": _scorecard,
+    "studies": _studies,
+    "captions": _captions,
+    "disease_regions": _regions,
+    "adapter": _adapter,
+    "base_model": _base_model,
+    "synthesis_plan": _plan,
+    "synthetic_images": _images,
+    "synthetic_catalogue": _catalogue,
+    "synthetic_set": _set,
+    "classifier": _classifier,
+    "fairness_scorecard": _scorecard,
 }

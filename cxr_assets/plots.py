@@ -14,7 +14,12 @@ INLINE_LIMIT = 950
 
 
 def film_grid(
-    films: np.ndarray, path: Path | None = None, *, columns: int = 8, captions: Sequence[str] | None = None, cell: int = 128
+    films: np.ndarray,
+    path: Path | None = None,
+    *,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    cell: int = 128,
 ) -> bytes:
     """Films, uint8 ``(n, h, w)``, side by side with a caption under each; returns the PNG and writes it if asked."""
     rows = max(1, -(-len(films) // columns))
@@ -85,7 +90,9 @@ def data_uri(png: bytes, kind: str = "image/png") -> str:
 def thumbnail(films: np.ndarray, *, limit: int = INLINE_LIMIT) -> str:
     """Markdown of a tiny strip of films that the Dagster UI shows inline (it does so below 1,000 characters)."""
     for side in (20, 16, 12, 8) if len(films) else ():
-        strip = np.concatenate([np.asarray(Image.fromarray(f).resize((side, side))) // 32 * 32 for f in films[:4]], axis=1)
+        strip = np.concatenate(
+            [np.asarray(Image.fromarray(f).resize((side, side))) // 32 * 32 for f in films[:4]], axis=1
+        )
         buffer = io.BytesIO()
         Image.fromarray(strip).quantize(8).save(buffer, "PNG", optimize=True)
         text = f"![films]({data_uri(buffer.getvalue())})"

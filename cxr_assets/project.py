@@ -56,8 +56,14 @@ class Project:
 
     @classmethod
     def open(
-        cls, *, cohort: str | None = None, storage: Path | str | None = None, profile: str | None = None,
-        overrides: Mapping[str, Any] | None = None, progress: Progress | None = None, run: RunInfo | None = None,
+        cls,
+        *,
+        cohort: str | None = None,
+        storage: Path | str | None = None,
+        profile: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        run: RunInfo | None = None,
     ) -> Project:
         """Project of a data root; reads settings, touches nothing."""
         resolved = resolve(cohort=cohort, storage=storage, profile=profile, overrides=overrides)
@@ -99,7 +105,13 @@ class Project:
         return [keys.Learner(b, s) for b in chosen.backbones for s in range(chosen.seeds)]
 
     def step(
-        self, asset: str, keys: Keys | None = None, *, parents: Sequence[Parent], config: Any, code_version: str,
+        self,
+        asset: str,
+        keys: Keys | None = None,
+        *,
+        parents: Sequence[Parent],
+        config: Any,
+        code_version: str,
         extra_inputs: Mapping[str, str] | None = None,
     ) -> Step:
         """Describe how a partition would be made now.
@@ -124,7 +136,13 @@ class Project:
             inputs[parent.name] = manifest.digest
             terms.append(manifest.terms or "generated")
         return Step(
-            self.store, asset, dict(keys or {}), list(parents), inputs, digest_json(_plain(config)), code_version,
+            self.store,
+            asset,
+            dict(keys or {}),
+            list(parents),
+            inputs,
+            digest_json(_plain(config)),
+            code_version,
             strictest(terms),
         )
 
@@ -168,7 +186,11 @@ class Step:
     def writing(self, *, terms: str | None = None) -> Iterator[PartitionWriter]:
         """Replace the partition; edges to the parents are written with it."""
         with self.store.writing(
-            self.asset, self.keys, inputs=self.inputs, config_digest=self.config_digest, code_version=self.code_version,
+            self.asset,
+            self.keys,
+            inputs=self.inputs,
+            config_digest=self.config_digest,
+            code_version=self.code_version,
             terms=terms or self.terms,
         ) as writer:
             for parent in self.parents:

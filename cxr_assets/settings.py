@@ -25,7 +25,16 @@ from cxr_assets.keys import slug
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PROFILE = "demo"
-_CONTROL = {"CXR_STORAGE", "CXR_COHORT", "CXR_PROFILE", "CXR_EXECUTOR", "CXR_RUN_ID", "CXR_SHARED_DATA", "CXR_DAGSTER_POSTGRES", "CXR_PROGRESS"}
+_CONTROL = {
+    "CXR_STORAGE",
+    "CXR_COHORT",
+    "CXR_PROFILE",
+    "CXR_EXECUTOR",
+    "CXR_RUN_ID",
+    "CXR_SHARED_DATA",
+    "CXR_DAGSTER_POSTGRES",
+    "CXR_PROGRESS",
+}
 Preset = TypeVar("Preset", bound=BaseModel)
 
 
@@ -67,7 +76,9 @@ class RegionSettings(Frozen):
 class DiffusionSettings(Frozen):
     """The base model and how films enter it."""
 
-    base_model: list[str] = Field(default=["phantom"], description="tried in order: phantom, scratch, a folder, hub ids")
+    base_model: list[str] = Field(
+        default=["phantom"], description="tried in order: phantom, scratch, a folder, hub ids"
+    )
     revision: str | None = None
     offline: bool = False
     resolution: int = 128
@@ -128,7 +139,9 @@ class EvaluationSettings(Frozen):
     min_patients: int = 30
     suppress_below: int = 20
     attributes: list[str] = Field(default=["age_bin", "sex", "race"])
-    features: list[str] = Field(default=["random"], description="feature spaces of distances: oracle, random, xrv:<weights>")
+    features: list[str] = Field(
+        default=["random"], description="feature spaces of distances: oracle, random, xrv:<weights>"
+    )
     seed: int = 0
 
 
@@ -137,7 +150,9 @@ class Settings(Frozen):
 
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     cohort_root: Path | None = Field(None, description="folder of the data set as received; the phantom needs none")
-    findings: list[str] | None = Field(None, description="findings to work on, in the cohort's order; null for all it has")
+    findings: list[str] | None = Field(
+        None, description="findings to work on, in the cohort's order; null for all it has"
+    )
     curate: CurateSettings = CurateSettings()
     phantom: PhantomConfig = PhantomConfig()
     films: FilmSettings = FilmSettings()
@@ -212,8 +227,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def resolve(
-    *, cohort: str | None = None, storage: Path | str | None = None, profile: str | None = None,
-    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None,
+    *,
+    cohort: str | None = None,
+    storage: Path | str | None = None,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Resolved:
     """Settings of a data root from all their sources.
 

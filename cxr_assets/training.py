@@ -83,8 +83,12 @@ class TrainLoop:
         from diffusers.training_utils import EMAModel
 
         self.parameters = [p for m in self.modules.values() for p in m.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        self.scheduler = get_scheduler(self.schedule, self.optimizer, num_warmup_steps=self.warmup, num_training_steps=self.steps)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        self.scheduler = get_scheduler(
+            self.schedule, self.optimizer, num_warmup_steps=self.warmup, num_training_steps=self.steps
+        )
         self.average = EMAModel(self.parameters, decay=self.ema, use_ema_warmup=False) if self.ema else None
         self.losses: list[tuple[int, float]] = []
         self.recent: list[float] = []
@@ -160,9 +164,16 @@ class TrainLoop:
         if self.checkpoint is None:
             return
         state = {
-            "identity": self.identity, "step": step, "losses": self.losses, "scores": self.scores,
-            "recent": self.recent, "state": [t.detach().cpu() for t in self.state], "best": [t.cpu() for t in self.best],
-            "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(), "average": self.average.state_dict() if self.average else {},
+            "identity": self.identity,
+            "step": step,
+            "losses": self.losses,
+            "scores": self.scores,
+            "recent": self.recent,
+            "state": [t.detach().cpu() for t in self.state],
+            "best": [t.cpu() for t in self.best],
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         hidden = self.checkpoint.with_name(".checkpoint.tmp")

@@ -9,7 +9,12 @@ from dagster_project.partitions import GRID
 from dagster_project.resources import ProjectResource
 
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-ACTIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 synthesis_job = dg.define_asset_job("fill_synthetic_images", selection=dg.AssetSelection.assets(synthetic_images))
 

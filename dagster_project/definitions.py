@@ -22,6 +22,9 @@ def _executor() -> dg.ExecutorDefinition:
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([cohort, generators, synthesis, classification, evaluation]),
-    jobs=[synthesis_job], schedules=[fill_nightly], sensors=[fill_after_training],
-    resources={"project": ProjectResource()}, executor=_executor(),
+    jobs=[synthesis_job],
+    schedules=[fill_nightly],
+    sensors=[fill_after_training],
+    resources={"project": ProjectResource()},
+    executor=_executor(),
 )

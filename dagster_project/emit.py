@@ -24,7 +24,13 @@ GPU_TAGS = {
 def check_specs(asset: str, partitions_def: Any = None) -> list[dg.AssetCheckSpec]:
     """Specs of an asset's checks, by partition where the asset has them."""
     return [
-        dg.AssetCheckSpec(name, asset=asset, blocking=name in BLOCKING, partitions_def=partitions_def, description=name.replace("_", " "))
+        dg.AssetCheckSpec(
+            name,
+            asset=asset,
+            blocking=name in BLOCKING,
+            partitions_def=partitions_def,
+            description=name.replace("_", " "),
+        )
         for name in CHECKS[asset]
     ]
 
@@ -57,7 +63,10 @@ def _schema(project: Project, made: Made) -> dict[str, Any]:
             table = entry.path.split("/")[1]
             schema = pl.read_parquet_schema(project.store.path(entry.path))
             columns = [dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()]
-            return {"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/row_count": made.manifest.rows[table]}
+            return {
+                "dagster/column_schema": dg.TableSchema(columns=columns),
+                "dagster/row_count": made.manifest.rows[table],
+            }
     return {}
 
 
@@ -70,7 +79,9 @@ def check_results(outcomes: Sequence[Outcome], asset: str) -> list[dg.AssetCheck
     """Check outcomes as Dagster results; a blocking failure is an error, any other a warning."""
     return [
         dg.AssetCheckResult(
-            check_name=o.name, asset_key=asset, passed=o.passed,
+            check_name=o.name,
+            asset_key=asset,
+            passed=o.passed,
             severity=dg.AssetCheckSeverity.ERROR if o.blocking else dg.AssetCheckSeverity.WARN,
             metadata={k: _value(v) for k, v in o.facts.items() if v is not None},
         )
@@ -81,7 +92,8 @@ def check_results(outcomes: Sequence[Outcome], asset: str) -> list[dg.AssetCheck
 def result(project: Project, made: Made) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The result of an asset that makes one partition a run."""
     return dg.MaterializeResult(
-        metadata=full_metadata(project, made), data_version=dg.DataVersion(made.manifest.digest[:16]),
+        metadata=full_metadata(project, made),
+        data_version=dg.DataVersion(made.manifest.digest[:16]),
         check_results=check_results(check_partition(project, made.manifest), made.manifest.asset),
     )
 
@@ -97,7 +109,8 @@ def version_tags(
     tags = {"dagster/data_version": digest[:16], "dagster/code_version": code_version}
     for name, partition in upstream.items():
         records = context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition] if partition else None), limit=1
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition] if partition else None),
+            limit=1,
         ).records
         if not records:
             return {"dagster/data_version": digest[:16]}

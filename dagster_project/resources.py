@@ -22,7 +22,9 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         progress = Progress() if terminal else Progress(log=context.log.info, every=15.0)
         tags = context.run.tags
         run = RunInfo(
-            run_id=context.run.run_id, kind="dagster", parent_run_id=context.run.parent_run_id or "",
+            run_id=context.run.run_id,
+            kind="dagster",
+            parent_run_id=context.run.parent_run_id or "",
             retry_number=int(tags.get("dagster/retry_number", 0)),
         )
         return Project.open(progress=progress, run=run)

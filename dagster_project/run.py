@@ -28,8 +28,12 @@ def materialise(assets: Sequence[str], *, partition: str | None = None, tags: di
     """One run over some assets on the persistent instance. Raises the step's own error where it failed."""
     job = defs.resolve_implicit_global_asset_job_def()
     done = job.execute_in_process(
-        instance=dg.DagsterInstance.get(), asset_selection=[dg.AssetKey(a) for a in assets], partition_key=partition, tags=tags,
-        run_config=QUIET, raise_on_error=False,
+        instance=dg.DagsterInstance.get(),
+        asset_selection=[dg.AssetKey(a) for a in assets],
+        partition_key=partition,
+        tags=tags,
+        run_config=QUIET,
+        raise_on_error=False,
     )
     if not done.success:
         raise _cause(done)
@@ -90,15 +94,21 @@ def run(
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the runner."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arms", default="", help="arms to train and score, comma-separated; default: those of the profile")
+    parser.add_argument(
+        "--arms", default="", help="arms to train and score, comma-separated; default: those of the profile"
+    )
     parser.add_argument("--only-cohort", action="store_true", help="curate and caption only")
     parser.add_argument("--only-images", action="store_true", help="stop after the synthetic images")
     parser.add_argument("--findings", default="", help="draw these findings alone, comma-separated; with --only-images")
     args = parser.parse_args(argv)
     try:
         names = args.arms.split(",") if args.arms else PROJECT.settings.arms
-        run([Arm.parse(a) for a in names], only_cohort=args.only_cohort, only_images=args.only_images,
-            findings=args.findings.split(",") if args.findings else None)
+        run(
+            [Arm.parse(a) for a in names],
+            only_cohort=args.only_cohort,
+            only_images=args.only_images,
+            findings=args.findings.split(",") if args.findings else None,
+        )
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

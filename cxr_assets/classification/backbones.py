@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,18 @@ class SmallCnn(nn.Module):
 
     def __init__(self, outputs: int, widths: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.2) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(widths[0]),
-                                   nn.ReLU(inplace=True)]
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [Residual(before), nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                       nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(1, widths[0], 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        ]
+        for before, after in pairwise(widths):
+            layers += [
+                Residual(before),
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
         self.features = nn.Sequential(*layers, Residual(widths[-1]))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * widths[-1], outputs))
 
@@ -45,8 +53,11 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
         )
 
     def forward(self, maps: Tensor) -> Tensor:

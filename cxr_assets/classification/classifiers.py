@@ -22,8 +22,17 @@ from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import TrainLoop, derive_seed
 
 CODE_VERSION = "1"
-PREDICTIONS = {"arm": pl.String, "learner": pl.String, "classifier_id": pl.String, "evaluation_set": pl.String,
-               "study_id": pl.String, "patient_id": pl.String, "finding": pl.String, "score": pl.Float64, "truth": pl.Int8}
+PREDICTIONS = {
+    "arm": pl.String,
+    "learner": pl.String,
+    "classifier_id": pl.String,
+    "evaluation_set": pl.String,
+    "study_id": pl.String,
+    "patient_id": pl.String,
+    "finding": pl.String,
+    "score": pl.Float64,
+    "truth": pl.Int8,
+}
 
 
 def learner_keys(arm: Arm, learner: Learner) -> dict[str, str]:
@@ -60,7 +69,9 @@ def mean_auroc(scores: np.ndarray, labels: np.ndarray) -> float:
 def predict(network: nn.Module, films: np.ndarray, *, device: torch.device, batch: int = 256) -> np.ndarray:
     """Probabilities, float32, shape ``(n, findings)``."""
     network.eval()
-    parts = [network(film_batch(films[i : i + batch], device)).sigmoid().cpu().numpy() for i in range(0, len(films), batch)]
+    parts = [
+        network(film_batch(films[i : i + batch], device)).sigmoid().cpu().numpy() for i in range(0, len(films), batch)
+    ]
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
@@ -72,8 +83,11 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     s = project.settings.classification
     settings = s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"})
     step = project.step(
-        "classifier", learner_keys(arm, learner), parents=[Parent("training_set", "trained_on", {"arm": str(arm)})],
-        config=settings, code_version=CODE_VERSION,
+        "classifier",
+        learner_keys(arm, learner),
+        parents=[Parent("training_set", "trained_on", {"arm": str(arm)})],
+        config=settings,
+        code_version=CODE_VERSION,
     )
     if made := step.current():
         return made
@@ -81,7 +95,9 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     train = training_films(project, project.store.table("training_set_rows", {"arm": str(arm)}))
     check = evaluation_films(project, "validate")
     if not len(check):
-        raise InputError(f"cohort {project.resolved.cohort!r} has no validate studies with films; thresholds need some.")
+        raise InputError(
+            f"cohort {project.resolved.cohort!r} has no validate studies with films; thresholds need some."
+        )
     names = project.grid.findings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("classifier", learner))
@@ -89,27 +105,68 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     loop = _fit(network, train, check, project, learner, device, identity=step.identity, folder=step.work())
     folder = step.work() / "model"
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "classifier.safetensors")
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "classifier.safetensors"
+    )
     scores = predict(network, check.films, device=device)
     thresholds = {n: _threshold(scores[:, i], check.labels[:, i], s.threshold_rule) for i, n in enumerate(names)}
-    record = {"backbone": learner.backbone, "seed": learner.seed, "findings": names, "image_size": s.image_size,
-              "best_step": loop.best_step, "scores": loop.scores, "losses": loop.losses, "settings": settings}
+    record = {
+        "backbone": learner.backbone,
+        "seed": learner.seed,
+        "findings": names,
+        "image_size": s.image_size,
+        "best_step": loop.best_step,
+        "scores": loop.scores,
+        "losses": loop.losses,
+        "settings": settings,
+    }
     (folder / "training.json").write_text(json.dumps(record, indent=1))
     loss_curve({f"{arm} {learner}": loop.losses}, folder / "loss.png")
     fitted_on = check.rows["study_id"].to_list()
     with step.writing() as writer:
         digest = writer.folder(folder, f"classifiers/arm={arm}/learner={learner}")
-        writer.table("thresholds", pl.DataFrame(
-            [{"classifier_id": digest, **step.keys, "finding": n, "threshold": t, "rule": s.threshold_rule,
-              "fitted_on": rows_digest(fitted_on)} for n, t in thresholds.items()],
-            schema_overrides={"threshold": pl.Float64}))
-        writer.table("classifier_training", pl.DataFrame([{
-            "classifier_id": digest, "training_set_id": step.inputs[step.parents[0].name], "arm": str(arm),
-            "learner": str(learner), "backbone": learner.backbone, "seed": learner.seed,
-            "thresholds_id": rows_digest(fitted_on), "best_step": loop.best_step,
-            "validate_auroc": max(v for _, v in loop.scores), "films": len(train)}]))
-        writer.facts |= {"classifier_id": digest, "folder": f"classifiers/arm={arm}/learner={learner}/{digest[:16]}",
-                         "validate_auroc": max(v for _, v in loop.scores), "best_step": loop.best_step}
+        writer.table(
+            "thresholds",
+            pl.DataFrame(
+                [
+                    {
+                        "classifier_id": digest,
+                        **step.keys,
+                        "finding": n,
+                        "threshold": t,
+                        "rule": s.threshold_rule,
+                        "fitted_on": rows_digest(fitted_on),
+                    }
+                    for n, t in thresholds.items()
+                ],
+                schema_overrides={"threshold": pl.Float64},
+            ),
+        )
+        writer.table(
+            "classifier_training",
+            pl.DataFrame(
+                [
+                    {
+                        "classifier_id": digest,
+                        "training_set_id": step.inputs[step.parents[0].name],
+                        "arm": str(arm),
+                        "learner": str(learner),
+                        "backbone": learner.backbone,
+                        "seed": learner.seed,
+                        "thresholds_id": rows_digest(fitted_on),
+                        "best_step": loop.best_step,
+                        "validate_auroc": max(v for _, v in loop.scores),
+                        "films": len(train),
+                    }
+                ]
+            ),
+        )
+        writer.facts |= {
+            "classifier_id": digest,
+            "folder": f"classifiers/arm={arm}/learner={learner}/{digest[:16]}",
+            "validate_auroc": max(v for _, v in loop.scores),
+            "best_step": loop.best_step,
+        }
     return step.made()
 
 
@@ -119,8 +176,15 @@ def _threshold(scores: np.ndarray, labels: np.ndarray, rule: str) -> float | Non
 
 
 def _fit(
-    network: nn.Module, train: LabelledFilms, check: LabelledFilms, project: Project, learner: Learner,
-    device: torch.device, *, identity: str, folder: object,
+    network: nn.Module,
+    train: LabelledFilms,
+    check: LabelledFilms,
+    project: Project,
+    learner: Learner,
+    device: torch.device,
+    *,
+    identity: str,
+    folder: object,
 ) -> TrainLoop:
     from pathlib import Path
 
@@ -134,9 +198,20 @@ def _fit(
         return masked_bce(logits, labels[rows].to(device), weights[rows].to(device))
 
     loop = TrainLoop(
-        str(learner), {"classifier": network}, rows=len(train), steps=s.steps, batch=s.batch, learning_rate=s.learning_rate,
-        seed=learner.seed, weight_decay=s.weight_decay, warmup=min(50, s.steps // 10), schedule="cosine",
-        folder=Path(str(folder)), checkpoint_every=max(s.validate_every, 100), identity=identity, progress=project.progress,
+        str(learner),
+        {"classifier": network},
+        rows=len(train),
+        steps=s.steps,
+        batch=s.batch,
+        learning_rate=s.learning_rate,
+        seed=learner.seed,
+        weight_decay=s.weight_decay,
+        warmup=min(50, s.steps // 10),
+        schedule="cosine",
+        folder=Path(str(folder)),
+        checkpoint_every=max(s.validate_every, 100),
+        identity=identity,
+        progress=project.progress,
         validate=lambda: mean_auroc(predict(network, check.films, device=device), check.labels),
         validate_every=s.validate_every,
     )
@@ -160,8 +235,11 @@ def predict_test(project: Project, arm: Arm, learner: Learner) -> Made:
     """Score the real test films with one classifier."""
     keys = learner_keys(arm, learner)
     step = project.step(
-        "predictions", keys, parents=[Parent("classifier", "evaluated_on", keys), Parent("studies", "evaluated_on")],
-        config={"image_size": project.settings.classification.image_size}, code_version=CODE_VERSION,
+        "predictions",
+        keys,
+        parents=[Parent("classifier", "evaluated_on", keys), Parent("studies", "evaluated_on")],
+        config={"image_size": project.settings.classification.image_size},
+        code_version=CODE_VERSION,
     )
     if made := step.current():
         return made
@@ -175,13 +253,19 @@ def predict_test(project: Project, arm: Arm, learner: Learner) -> Made:
     frames = []
     for column, finding in enumerate(project.grid.findings):
         known = ~np.isnan(test.labels[:, column])
-        frames.append(test.rows.filter(pl.Series(known)).select(
-            pl.lit(str(arm)).alias("arm"), pl.lit(str(learner)).alias("learner"),
-            pl.lit(classifier.facts["classifier_id"]).alias("classifier_id"), pl.lit("test").alias("evaluation_set"),
-            "study_id", "patient_id", pl.lit(finding).alias("finding"),
-            pl.Series("score", scores[known, column].astype(np.float64)),
-            pl.Series("truth", test.labels[known, column].astype(np.int8)),
-        ))
+        frames.append(
+            test.rows.filter(pl.Series(known)).select(
+                pl.lit(str(arm)).alias("arm"),
+                pl.lit(str(learner)).alias("learner"),
+                pl.lit(classifier.facts["classifier_id"]).alias("classifier_id"),
+                pl.lit("test").alias("evaluation_set"),
+                "study_id",
+                "patient_id",
+                pl.lit(finding).alias("finding"),
+                pl.Series("score", scores[known, column].astype(np.float64)),
+                pl.Series("truth", test.labels[known, column].astype(np.int8)),
+            )
+        )
     frame = pl.concat(frames).cast(pl.Schema(PREDICTIONS))
     with step.writing() as writer:
         writer.table("predictions", frame)
@@ -197,6 +281,8 @@ def refuse_leakage(project: Project, arm: Arm, test: pl.DataFrame) -> None:
         trained |= set(project.store.table("adapter_training_rows", {"method": arm.method})["patient_id"])
     shared = patients & trained
     if shared:
-        raise CheckError(f"{len(shared)} patients of the test split (such as {min(shared)}) trained arm {arm} or its generator.")
+        raise CheckError(
+            f"{len(shared)} patients of the test split (such as {min(shared)}) trained arm {arm} or its generator."
+        )
     validate = project.store.table("studies").filter(pl.col("split") == "validate")
     refuse_fitted_rows(set(validate["study_id"]), set(test["study_id"]))

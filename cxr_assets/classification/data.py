@@ -37,10 +37,17 @@ def label_matrix(
     blank = 0.0 if blank_as == "negative" else None
     uncertain = {"positive": 1.0, "negative": 0.0, "ignore": None}[uncertain_as]
     value = (
-        pl.when(pl.col("value") == -1).then(pl.lit(uncertain, pl.Float32))
-        .when(pl.col("value").is_null()).then(pl.lit(blank, pl.Float32)).otherwise(pl.col("value").cast(pl.Float32))
+        pl.when(pl.col("value") == -1)
+        .then(pl.lit(uncertain, pl.Float32))
+        .when(pl.col("value").is_null())
+        .then(pl.lit(blank, pl.Float32))
+        .otherwise(pl.col("value").cast(pl.Float32))
     ).alias("value")
-    wide = findings.filter(pl.col("finding").is_in(names)).with_columns(value).pivot("finding", index="study_id", values="value")
+    wide = (
+        findings.filter(pl.col("finding").is_in(names))
+        .with_columns(value)
+        .pivot("finding", index="study_id", values="value")
+    )
     order = pl.DataFrame({"study_id": studies}, schema={"study_id": pl.String})
     joined = order.join(wide, on="study_id", how="left", maintain_order="left")
     columns = [joined[n].to_numpy() if n in joined.columns else np.full(len(studies), np.nan) for n in names]
@@ -55,10 +62,16 @@ def training_films(project: Project, rows: pl.DataFrame) -> LabelledFilms:
     labels = np.full((rows.height, len(names)), np.nan, dtype=np.float32)
     is_real = (rows["origin"] == "real").to_numpy()
     labels[is_real] = label_matrix(
-        real["study_id"].to_list(), project.store.table("findings"), names, blank_as=s.blank_as, uncertain_as=s.uncertain_as
+        real["study_id"].to_list(),
+        project.store.table("findings"),
+        names,
+        blank_as=s.blank_as,
+        uncertain_as=s.uncertain_as,
     )
     shown = rows.filter(pl.col("origin") == "synthetic")["labels"].str.split("|")
-    labels[~is_real] = np.array([[name in asked for name in names] for asked in shown], np.float32).reshape(-1, len(names))
+    labels[~is_real] = np.array([[name in asked for name in names] for asked in shown], np.float32).reshape(
+        -1, len(names)
+    )
     films = read_films(project.store, rows["file"].to_list(), s.image_size)
     return LabelledFilms(films, labels, rows["weight"].to_numpy().astype(np.float32), rows)
 
@@ -72,7 +85,10 @@ def evaluation_films(project: Project, split: str) -> LabelledFilms:
     studies = project.store.table("studies").filter((pl.col("split") == split) & pl.col("image_file").is_not_null())
     studies = studies.sort("study_id").select("study_id", "patient_id", "image_file", "age_bin", "sex", "race")
     labels = label_matrix(
-        studies["study_id"].to_list(), project.store.table("findings"), project.grid.findings, blank_as="ignore",
+        studies["study_id"].to_list(),
+        project.store.table("findings"),
+        project.grid.findings,
+        blank_as="ignore",
         uncertain_as="ignore",
     )
     films = read_films(project.store, studies["image_file"].to_list(), s.image_size)

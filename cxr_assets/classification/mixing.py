@@ -11,8 +11,18 @@ from cxr_assets.project import Made, Parent, Project
 from cxr_assets.synthesis.plan import even_fill, train_size, water_fill
 
 CODE_VERSION = "1"
-ROWS = {"arm": pl.String, "study_id": pl.String, "image_id": pl.String, "origin": pl.String, "patient_id": pl.String,
-        "weight": pl.Float64, "labels_source": pl.String, "stratum": pl.String, "labels": pl.String, "file": pl.String}
+ROWS = {
+    "arm": pl.String,
+    "study_id": pl.String,
+    "image_id": pl.String,
+    "origin": pl.String,
+    "patient_id": pl.String,
+    "weight": pl.Float64,
+    "labels_source": pl.String,
+    "stratum": pl.String,
+    "labels": pl.String,
+    "file": pl.String,
+}
 
 
 def mix_training_set(project: Project, arm: Arm) -> Made:
@@ -26,7 +36,10 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
             f" {project.settings.synthesis.max_ratio:g}. Raise synthesis.max_ratio and draw the missing images."
         )
     step = project.step(
-        "training_set", {"arm": str(arm)}, parents=parents, code_version=CODE_VERSION,
+        "training_set",
+        {"arm": str(arm)},
+        parents=parents,
+        code_version=CODE_VERSION,
         config={"arm": str(arm), "weight": project.settings.classification.synthetic_weight},
     )
     if made := step.current():
@@ -47,8 +60,12 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
     origins = dict(rows["origin"].value_counts().iter_rows())
     with step.writing() as writer:
         writer.table("training_set_rows", rows)
-        writer.facts |= {"real": origins.get("real", 0), "synthetic": origins.get("synthetic", 0),
-                         "synthetic_wanted": wanted, "films": rows.height}
+        writer.facts |= {
+            "real": origins.get("real", 0),
+            "synthetic": origins.get("synthetic", 0),
+            "synthetic_wanted": wanted,
+            "films": rows.height,
+        }
     return step.made()
 
 
@@ -66,7 +83,9 @@ def allocation(arm: Arm, real: np.ndarray, train: int, available: int) -> np.nda
 
 def choose(images: pl.DataFrame, wanted: dict[str, int]) -> pl.DataFrame:
     """The first images of each stratum by index, as many as wanted or as there are; a small mix is part of a larger one."""
-    limit = pl.DataFrame({"stratum": list(wanted), "wanted": list(wanted.values())}, schema_overrides={"wanted": pl.Int64})
+    limit = pl.DataFrame(
+        {"stratum": list(wanted), "wanted": list(wanted.values())}, schema_overrides={"wanted": pl.Int64}
+    )
     ranked = images.sort("stratum", "index").with_columns(rank=pl.int_range(pl.len()).over("stratum"))
     return ranked.join(limit, on="stratum").filter(pl.col("rank") < pl.col("wanted")).drop("rank", "wanted")
 
@@ -75,16 +94,30 @@ def real_rows(project: Project, arm: Arm) -> pl.DataFrame:
     """Training studies with a film, one row each."""
     studies = project.store.table("studies").filter((pl.col("split") == "train") & pl.col("image_file").is_not_null())
     return studies.sort("study_id").select(
-        pl.lit(str(arm)).alias("arm"), "study_id", pl.lit(None, pl.String).alias("image_id"), pl.lit("real").alias("origin"),
-        "patient_id", pl.lit(1.0).alias("weight"), pl.col("label_source").alias("labels_source"),
-        pl.lit(None, pl.String).alias("stratum"), pl.lit(None, pl.String).alias("labels"), pl.col("image_file").alias("file"),
+        pl.lit(str(arm)).alias("arm"),
+        "study_id",
+        pl.lit(None, pl.String).alias("image_id"),
+        pl.lit("real").alias("origin"),
+        "patient_id",
+        pl.lit(1.0).alias("weight"),
+        pl.col("label_source").alias("labels_source"),
+        pl.lit(None, pl.String).alias("stratum"),
+        pl.lit(None, pl.String).alias("labels"),
+        pl.col("image_file").alias("file"),
     )
 
 
 def synthetic_rows(images: pl.DataFrame, arm: Arm, weight: float) -> pl.DataFrame:
     """Chosen images, one row each; their labels are those that they were asked to show."""
     return images.select(
-        pl.lit(str(arm)).alias("arm"), pl.lit(None, pl.String).alias("study_id"), "image_id",
-        pl.lit("synthetic").alias("origin"), pl.lit(None, pl.String).alias("patient_id"), pl.lit(weight).alias("weight"),
-        pl.lit("prompt").alias("labels_source"), "stratum", "labels", "file",
+        pl.lit(str(arm)).alias("arm"),
+        pl.lit(None, pl.String).alias("study_id"),
+        "image_id",
+        pl.lit("synthetic").alias("origin"),
+        pl.lit(None, pl.String).alias("patient_id"),
+        pl.lit(weight).alias("weight"),
+        pl.lit("prompt").alias("labels_source"),
+        "stratum",
+        "labels",
+        "file",
     )

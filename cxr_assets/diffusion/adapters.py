@@ -32,9 +32,14 @@ def train_adapter(project: Project, method: str) -> Made:
     """Train the adapter of one method; resumes from its checkpoint after a stop."""
     preset = method_preset(project, method)
     step = project.step(
-        "adapter", {"method": method},
-        parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on"), Parent("base_model", "drawn_with"),
-                 Parent("latents", "trained_on")],
+        "adapter",
+        {"method": method},
+        parents=[
+            Parent("studies", "trained_on"),
+            Parent("captions", "trained_on"),
+            Parent("base_model", "drawn_with"),
+            Parent("latents", "trained_on"),
+        ],
         config={"lora": preset.lora, "train": preset.train.model_dump(exclude={"checkpoint_every"})},
         code_version=CODE_VERSION,
     )
@@ -43,25 +48,46 @@ def train_adapter(project: Project, method: str) -> Made:
     cache = open_cache(project.store)
     bundle = open_base_model(project)
     loop = train_lora(
-        bundle, cache.posteriors, cache.states, cache.index["caption_row"].to_numpy(), preset.lora, preset.train,
-        device=pick_device(project.settings.device), folder=step.work(), identity=step.identity, progress=project.progress,
+        bundle,
+        cache.posteriors,
+        cache.states,
+        cache.index["caption_row"].to_numpy(),
+        preset.lora,
+        preset.train,
+        device=pick_device(project.settings.device),
+        folder=step.work(),
+        identity=step.identity,
+        progress=project.progress,
     )
     folder = step.work() / "adapter"
     save_lora(bundle, folder)
-    record = {"method": method, "base_id": bundle.base_id, "settings": preset.model_dump(mode="json"), "losses": loop.losses}
+    record = {
+        "method": method,
+        "base_id": bundle.base_id,
+        "settings": preset.model_dump(mode="json"),
+        "losses": loop.losses,
+    }
     (folder / "training.json").write_text(json.dumps(record, indent=1))
     loss_curve({method: loop.losses}, folder / "loss.png")
     seen = -(-preset.train.steps * preset.train.batch // cache.index.height)
     with step.writing() as writer:
         digest = writer.folder(folder, f"adapters/method={method}")
         rows = cache.index.select(
-            pl.lit(digest).alias("adapter_id"), "study_id", "patient_id",
+            pl.lit(digest).alias("adapter_id"),
+            "study_id",
+            "patient_id",
             pl.col("caption").map_elements(lambda c: digest_json(c), return_dtype=pl.String).alias("caption_sha256"),
-            pl.lit(1.0).alias("weight"), "split", pl.lit(seen, pl.Int64).alias("times_seen"),
+            pl.lit(1.0).alias("weight"),
+            "split",
+            pl.lit(seen, pl.Int64).alias("times_seen"),
         )
         writer.table("adapter_training_rows", rows)
-        writer.facts |= {"folder": f"adapters/method={method}/{digest[:16]}", "adapter_id": digest, "base_id": bundle.base_id,
-                         "final_loss": loop.losses[-1][1]}
+        writer.facts |= {
+            "folder": f"adapters/method={method}/{digest[:16]}",
+            "adapter_id": digest,
+            "base_id": bundle.base_id,
+            "final_loss": loop.losses[-1][1],
+        }
     return step.made()
 
 

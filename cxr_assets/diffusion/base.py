@@ -47,7 +47,8 @@ def make_base_model(project: Project) -> Made:
     s = project.settings.diffusion
     scratch = s.base_model == [SCRATCH]
     step = project.step(
-        "base_model", parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on")] if scratch else [],
+        "base_model",
+        parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on")] if scratch else [],
         config={"wanted": base_identity(project), "revision": s.revision, "pretrain": s.pretrain if scratch else None},
         code_version=CODE_VERSION,
     )
@@ -66,14 +67,21 @@ def make_base_model(project: Project) -> Made:
     size = s.pretrain.architecture.resolution
     films = read_films(project.store, rows["image_file"].to_list(), size)
     trained = pretrain(
-        films, rows["caption"].to_list(), s.pretrain, device=pick_device(project.settings.device), folder=step.work(),
-        data_digest=step.identity, progress=project.progress,
+        films,
+        rows["caption"].to_list(),
+        s.pretrain,
+        device=pick_device(project.settings.device),
+        folder=step.work(),
+        data_digest=step.identity,
+        progress=project.progress,
     )
     folder = step.work() / "model"
     base_id = save_bundle(trained.bundle, folder)
     (folder / "record").mkdir(exist_ok=True)
     (folder / "record" / "training.json").write_text(json.dumps(trained.record))
-    loss_curve({"VAE": trained.record["vae_losses"], "U-Net": trained.record["unet_losses"]}, folder / "record" / "loss.png")
+    loss_curve(
+        {"VAE": trained.record["vae_losses"], "U-Net": trained.record["unet_losses"]}, folder / "record" / "loss.png"
+    )
     with step.writing() as writer:
         digest = writer.folder(folder, "base_models")
         writer.facts |= {"source": SCRATCH, "base_id": base_id, "folder": f"base_models/{digest[:16]}"}

@@ -48,8 +48,14 @@ class Bundle:
         from diffusers import StableDiffusionPipeline
 
         pipe: Any = StableDiffusionPipeline(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet, scheduler=self.scheduler,
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
         pipe.set_progress_bar_config(disable=True)
         return pipe
@@ -65,29 +71,50 @@ def build_bundle(spec: BundleSpec, captions: Iterable[str], *, seed: int = 0) ->
         torch.manual_seed(seed)
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=len(tokenizer), hidden_size=spec.text_width, intermediate_size=4 * spec.text_width,
-                num_hidden_layers=spec.text_layers, num_attention_heads=spec.text_heads, max_position_embeddings=MAX_TOKENS,
-                projection_dim=spec.text_width, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                vocab_size=len(tokenizer),
+                hidden_size=spec.text_width,
+                intermediate_size=4 * spec.text_width,
+                num_hidden_layers=spec.text_layers,
+                num_attention_heads=spec.text_heads,
+                max_position_embeddings=MAX_TOKENS,
+                projection_dim=spec.text_width,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
         levels = len(spec.vae_widths)
         vae = AutoencoderKL(
-            in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=spec.vae_widths, layers_per_block=1,
-            latent_channels=spec.latent_channels, norm_num_groups=spec.groups, mid_block_add_attention=False,
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=spec.vae_widths,
+            layers_per_block=1,
+            latent_channels=spec.latent_channels,
+            norm_num_groups=spec.groups,
+            mid_block_add_attention=False,
             sample_size=spec.resolution,
         )
         inner = len(spec.unet_widths) - 1
         unet = UNet2DConditionModel(
-            sample_size=spec.resolution // 2 ** (levels - 1), in_channels=spec.latent_channels,
-            out_channels=spec.latent_channels, block_out_channels=spec.unet_widths, layers_per_block=spec.unet_layers,
+            sample_size=spec.resolution // 2 ** (levels - 1),
+            in_channels=spec.latent_channels,
+            out_channels=spec.latent_channels,
+            block_out_channels=spec.unet_widths,
+            layers_per_block=spec.unet_layers,
             down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * inner,
             up_block_types=("CrossAttnUpBlock2D",) * inner + ("UpBlock2D",),
-            cross_attention_dim=spec.text_width, attention_head_dim=spec.heads, norm_num_groups=2 * spec.groups,
+            cross_attention_dim=spec.text_width,
+            attention_head_dim=spec.heads,
+            norm_num_groups=2 * spec.groups,
         )
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
         steps_offset=1,
     )
     networks: tuple[Any, ...] = (text_encoder, vae, unet)
@@ -110,8 +137,11 @@ def save_bundle(bundle: Bundle, folder: Path, *, half: bool = True) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Content digest of a model folder: its configuration, vocabulary and safetensors, not its notes and pictures."""
-    kept = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in {".json", ".safetensors", ".txt"}
-            and p.parent.name != "record"]
+    kept = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix in {".json", ".safetensors", ".txt"} and p.parent.name != "record"
+    ]
     return digest_of(
         FileEntry(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size) for p in kept
     )
@@ -142,8 +172,12 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
         try:
             with quiet_loading():
                 pipe = StableDiffusionPipeline.from_pretrained(
-                    str(local) if local.is_dir() else candidate, revision=revision, dtype=torch.float32,
-                    use_safetensors=True, safety_checker=None, requires_safety_checker=False,
+                    str(local) if local.is_dir() else candidate,
+                    revision=revision,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    safety_checker=None,
+                    requires_safety_checker=False,
                     local_files_only=offline or local.is_dir(),
                 )
         except (OSError, ValueError) as error:

@@ -25,7 +25,8 @@ def cache_latents(project: Project) -> Made:
     step = project.step(
         "latents",
         parents=[Parent("studies", "drawn_from"), Parent("captions", "drawn_from"), Parent("base_model", "drawn_with")],
-        config={"resolution": s.resolution, "precision": s.precision}, code_version=CODE_VERSION,
+        config={"resolution": s.resolution, "precision": s.precision},
+        code_version=CODE_VERSION,
     )
     if made := step.current():
         return made
@@ -45,8 +46,12 @@ def cache_latents(project: Project) -> Made:
     with step.writing() as writer:
         digest = writer.folder(folder, "latents")
         writer.table("latent_rows", index.with_columns(pl.col("row").cast(pl.Int64)))
-        writer.facts |= {"folder": f"latents/{digest[:16]}", "films": len(films), "captions": len(captions),
-                         "shape": list(posteriors.mean.shape[1:])}
+        writer.facts |= {
+            "folder": f"latents/{digest[:16]}",
+            "films": len(films),
+            "captions": len(captions),
+            "shape": list(posteriors.mean.shape[1:]),
+        }
     return step.made()
 
 
@@ -70,5 +75,5 @@ def open_cache(store: Store) -> LatentCache:
     tensors: dict[str, np.ndarray] = {}
     for name in ("posteriors", "captions"):
         with safe_open(folder / f"{name}.safetensors", framework="numpy") as file:
-            tensors |= {key: file.get_tensor(key) for key in file.keys()}
+            tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file handle, not a dict)
     return LatentCache(store.table("latent_rows"), Posteriors(tensors["mean"], tensors["std"]), tensors["states"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+
 import torch
 
 from cxr_assets.diffusion.config import Precision
@@ -19,7 +20,9 @@ def pick_device(wanted: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(wanted)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device 'cuda' was asked for, but torch sees no GPU. Use device: auto or cpu, or run cxr doctor.")
+        raise SettingsError(
+            "device 'cuda' was asked for, but torch sees no GPU. Use device: auto or cpu, or run cxr doctor."
+        )
     return device
 
 

@@ -44,7 +44,12 @@ def film_tensor(films: np.ndarray, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def encode_films(
-    vae: Any, films: np.ndarray, *, device: torch.device, precision: Precision = "fp32", batch: int = 64,
+    vae: Any,
+    films: np.ndarray,
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    batch: int = 64,
     progress: Progress | None = None,
 ) -> Posteriors:
     """Posterior of every film, uint8 ``(n, h, w)`` in."""
@@ -54,7 +59,9 @@ def encode_films(
         for start in range(0, len(films), batch):
             rows = films[start : start + batch]
             with autocast(device, precision):
-                posterior = vae.encode(film_tensor(rows, device).contiguous(memory_format=torch.channels_last)).latent_dist
+                posterior = vae.encode(
+                    film_tensor(rows, device).contiguous(memory_format=torch.channels_last)
+                ).latent_dist
             means.append(posterior.mean.float().cpu().numpy().astype(np.float16))
             stds.append(posterior.std.float().cpu().numpy().astype(np.float16))
             advance(len(rows))
@@ -70,8 +77,11 @@ def encode_captions(
     states = []
     for start in range(0, len(captions), batch):
         ids = tokenizer(
-            list(captions[start : start + batch]), padding="max_length", truncation=True,
-            max_length=tokenizer.model_max_length, return_tensors="pt",
+            list(captions[start : start + batch]),
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
+            return_tensors="pt",
         ).input_ids
         states.append(text_encoder(ids.to(device)).last_hidden_state.float().cpu().numpy().astype(np.float16))
     return np.concatenate(states)

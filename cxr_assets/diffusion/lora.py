@@ -26,7 +26,10 @@ def add_lora(unet: Any, settings: LoraSettings, *, seed: int) -> Any:
     from peft import LoraConfig
 
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=sorted(settings.targets),
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=sorted(settings.targets),
         init_lora_weights="gaussian",
     )
     unet.requires_grad_(False)
@@ -37,8 +40,17 @@ def add_lora(unet: Any, settings: LoraSettings, *, seed: int) -> Any:
 
 
 def train_lora(
-    bundle: Bundle, posteriors: Posteriors, states: np.ndarray, caption_rows: np.ndarray, lora: LoraSettings,
-    training: AdapterTraining, *, device: torch.device, folder: Path, identity: str, progress: Progress,
+    bundle: Bundle,
+    posteriors: Posteriors,
+    states: np.ndarray,
+    caption_rows: np.ndarray,
+    lora: LoraSettings,
+    training: AdapterTraining,
+    *,
+    device: torch.device,
+    folder: Path,
+    identity: str,
+    progress: Progress,
 ) -> TrainLoop:
     """Train adapters on cached posteriors and caption states; nothing is decoded, encoded or tokenised in the loop.
 
@@ -51,10 +63,21 @@ def train_lora(
     unet.train()
     scale = bundle.vae.config.scaling_factor
     loop = TrainLoop(
-        "adapter", {"unet": unet}, rows=len(posteriors), steps=training.steps, batch=training.batch,
-        learning_rate=training.learning_rate, seed=training.seed, weight_decay=training.weight_decay, warmup=training.warmup,
-        schedule=training.schedule, ema=training.ema, folder=folder, checkpoint_every=training.checkpoint_every,
-        identity=identity, progress=progress,
+        "adapter",
+        {"unet": unet},
+        rows=len(posteriors),
+        steps=training.steps,
+        batch=training.batch,
+        learning_rate=training.learning_rate,
+        seed=training.seed,
+        weight_decay=training.weight_decay,
+        warmup=training.warmup,
+        schedule=training.schedule,
+        ema=training.ema,
+        folder=folder,
+        checkpoint_every=training.checkpoint_every,
+        identity=identity,
+        progress=progress,
     )
 
     def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
@@ -64,7 +87,12 @@ def train_lora(
         context = torch.from_numpy(states[texts].astype(np.float32)).to(device)
         with autocast(device, training.precision):
             return denoising_loss(
-                unet, bundle.scheduler, latents, context, generator, min_snr=training.min_snr,
+                unet,
+                bundle.scheduler,
+                latents,
+                context,
+                generator,
+                min_snr=training.min_snr,
                 noise_offset=training.noise_offset,
             )
 

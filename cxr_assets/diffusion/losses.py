@@ -49,7 +49,11 @@ def denoising_loss(
     timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (latents.shape[0],), generator=generator)
     noise, timesteps = noise.to(latents), timesteps.to(latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    target = scheduler.get_velocity(latents, noise, timesteps) if scheduler.config.prediction_type == "v_prediction" else noise
+    target = (
+        scheduler.get_velocity(latents, noise, timesteps)
+        if scheduler.config.prediction_type == "v_prediction"
+        else noise
+    )
     predicted = unet(noisy, timesteps, encoder_hidden_states=context, return_dict=False)[0]
     per_example = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
     per_example = per_example * min_snr_weights(scheduler, timesteps, min_snr).to(per_example)

@@ -22,8 +22,8 @@ from cxr_assets.diffusion.config import PretrainSettings
 from cxr_assets.diffusion.device import autocast
 from cxr_assets.diffusion.latents import Posteriors, encode_films, film_tensor
 from cxr_assets.diffusion.losses import denoising_loss
-from cxr_assets.training import TrainLoop
 from cxr_assets.progress import Progress
+from cxr_assets.training import TrainLoop
 from cxr_assets.warehouse.manifest import digest_json
 
 
@@ -61,7 +61,13 @@ class _AutoEncode(nn.Module):
 
 
 def train_vae(
-    bundle: Bundle, films: np.ndarray, settings: PretrainSettings, *, device: torch.device, folder: Path, identity: str,
+    bundle: Bundle,
+    films: np.ndarray,
+    settings: PretrainSettings,
+    *,
+    device: torch.device,
+    folder: Path,
+    identity: str,
     progress: Progress,
 ) -> TrainLoop:
     """Train the VAE on films, uint8, shape ``(n, height, width)``."""
@@ -70,9 +76,21 @@ def train_vae(
     if settings.compile:
         network = torch.compile(network)
     loop = TrainLoop(
-        "VAE", {"vae": vae}, rows=len(films), steps=settings.vae_steps, batch=settings.vae_batch,
-        learning_rate=settings.vae_learning_rate, seed=settings.seed, weight_decay=1e-4, warmup=100, schedule="cosine",
-        ema=settings.vae_ema, folder=folder, checkpoint_every=settings.checkpoint_every, identity=identity, progress=progress,
+        "VAE",
+        {"vae": vae},
+        rows=len(films),
+        steps=settings.vae_steps,
+        batch=settings.vae_batch,
+        learning_rate=settings.vae_learning_rate,
+        seed=settings.seed,
+        weight_decay=1e-4,
+        warmup=100,
+        schedule="cosine",
+        ema=settings.vae_ema,
+        folder=folder,
+        checkpoint_every=settings.checkpoint_every,
+        identity=identity,
+        progress=progress,
     )
     side = settings.architecture.resolution // bundle.vae_factor
     shape = (settings.vae_batch, settings.architecture.latent_channels, side, side)
@@ -100,8 +118,15 @@ def set_latent_scale(vae: Any, posteriors: Posteriors) -> float:
 
 
 def train_unet(
-    bundle: Bundle, posteriors: Posteriors, captions: Sequence[str], settings: PretrainSettings, *, device: torch.device,
-    folder: Path, identity: str, progress: Progress,
+    bundle: Bundle,
+    posteriors: Posteriors,
+    captions: Sequence[str],
+    settings: PretrainSettings,
+    *,
+    device: torch.device,
+    folder: Path,
+    identity: str,
+    progress: Progress,
 ) -> TrainLoop:
     """Train text encoder and U-Net together on cached posteriors and captions."""
     ids = bundle.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -111,10 +136,20 @@ def train_unet(
     network: Any = torch.compile(unet) if settings.compile else unet
     scale = bundle.vae.config.scaling_factor
     loop = TrainLoop(
-        "U-Net", {"unet": unet, "text_encoder": text_encoder}, rows=len(posteriors), steps=settings.unet_steps,
-        batch=settings.unet_batch, learning_rate=settings.unet_learning_rate, seed=settings.seed, warmup=200,
-        schedule="cosine", ema=settings.unet_ema, folder=folder, checkpoint_every=settings.checkpoint_every,
-        identity=identity, progress=progress,
+        "U-Net",
+        {"unet": unet, "text_encoder": text_encoder},
+        rows=len(posteriors),
+        steps=settings.unet_steps,
+        batch=settings.unet_batch,
+        learning_rate=settings.unet_learning_rate,
+        seed=settings.seed,
+        warmup=200,
+        schedule="cosine",
+        ema=settings.unet_ema,
+        folder=folder,
+        checkpoint_every=settings.checkpoint_every,
+        identity=identity,
+        progress=progress,
     )
 
     def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
@@ -124,7 +159,11 @@ def train_unet(
         with autocast(device, settings.precision):
             context = text_encoder(batch.to(device)).last_hidden_state
             return denoising_loss(
-                network, bundle.scheduler, latents.contiguous(memory_format=torch.channels_last), context, generator,
+                network,
+                bundle.scheduler,
+                latents.contiguous(memory_format=torch.channels_last),
+                context,
+                generator,
                 min_snr=settings.min_snr,
             )
 
@@ -135,8 +174,14 @@ def train_unet(
 
 
 def pretrain(
-    films: np.ndarray, captions: Sequence[str], settings: PretrainSettings, *, device: torch.device, folder: Path,
-    data_digest: str, progress: Progress | None = None,
+    films: np.ndarray,
+    captions: Sequence[str],
+    settings: PretrainSettings,
+    *,
+    device: torch.device,
+    folder: Path,
+    data_digest: str,
+    progress: Progress | None = None,
 ) -> Pretrained:
     """Train a whole base model; call again after a stop and it goes on where the last checkpoint was.
 
@@ -155,16 +200,31 @@ def pretrain(
     )
     posteriors = encode_films(bundle.vae, films, device=device, precision=settings.precision, progress=progress)
     scale = set_latent_scale(bundle.vae, posteriors)
-    unet_identity = digest_json({
-        "vae": vae_identity, "vocabulary": bundle.tokenizer.get_vocab(), **settings.model_dump(mode="json"),
-        "checkpoint_every": 0, "compile": False,
-    })
+    unet_identity = digest_json(
+        {
+            "vae": vae_identity,
+            "vocabulary": bundle.tokenizer.get_vocab(),
+            **settings.model_dump(mode="json"),
+            "checkpoint_every": 0,
+            "compile": False,
+        }
+    )
     unet_loop = train_unet(
-        bundle, posteriors, captions, settings, device=device, folder=folder / "unet", identity=unet_identity,
+        bundle,
+        posteriors,
+        captions,
+        settings,
+        device=device,
+        folder=folder / "unet",
+        identity=unet_identity,
         progress=progress,
     )
     record = {
-        "settings": json.loads(settings.model_dump_json()), "films": len(films), "data_digest": data_digest,
-        "latent_scale": scale, "vae_losses": vae_loop.losses, "unet_losses": unet_loop.losses,
+        "settings": json.loads(settings.model_dump_json()),
+        "films": len(films),
+        "data_digest": data_digest,
+        "latent_scale": scale,
+        "vae_losses": vae_loop.losses,
+        "unet_losses": unet_loop.losses,
     }
     return Pretrained(bundle, record)

@@ -88,7 +88,9 @@ class Sampler:
         """
         s = self.settings
         if not 0 < len(prompts) == len(seeds) <= s.batch:
-            raise InputError(f"a batch holds 1 to {s.batch} prompts with a seed each, got {len(prompts)} and {len(seeds)}.")
+            raise InputError(
+                f"a batch holds 1 to {s.batch} prompts with a seed each, got {len(prompts)} and {len(seeds)}."
+            )
         padding = s.batch - len(prompts)
         prompts, seeds = [*prompts, *[prompts[-1]] * padding], [*seeds, *[seeds[-1]] * padding]
         side = s.resolution // self.bundle.vae_factor
@@ -97,9 +99,14 @@ class Sampler:
         empty = self.states(s.negative_prompt).expand(len(prompts), -1, -1)
         with autocast(self.device, s.precision):
             images = self.pipe(
-                prompt_embeds=context, negative_prompt_embeds=empty if s.guidance > 1 else None,
-                latents=initial_noise(seeds, shape).to(self.device), num_inference_steps=s.steps, guidance_scale=s.guidance,
-                height=s.resolution, width=s.resolution, output_type="np",
+                prompt_embeds=context,
+                negative_prompt_embeds=empty if s.guidance > 1 else None,
+                latents=initial_noise(seeds, shape).to(self.device),
+                num_inference_steps=s.steps,
+                guidance_scale=s.guidance,
+                height=s.resolution,
+                width=s.resolution,
+                output_type="np",
             ).images
         return to_grey(images)[: len(prompts) - padding]
 
@@ -127,8 +134,14 @@ def to_grey(images: np.ndarray) -> np.ndarray:
 
 
 def sample_prompts(
-    bundle: Bundle, prompts: Sequence[str], seeds: Sequence[int], settings: SamplerSettings, *, device: torch.device,
-    progress: Progress | None = None, each: Callable[[int], None] | None = None,
+    bundle: Bundle,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: SamplerSettings,
+    *,
+    device: torch.device,
+    progress: Progress | None = None,
+    each: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Films for a list of prompts, uint8, shape ``(n, resolution, resolution)``."""
     sampler = Sampler(bundle, settings, device=device)

@@ -38,7 +38,12 @@ def confusion(films: ScoredFilms, thresholds: np.ndarray) -> np.ndarray:
     known = ~np.isnan(films.truth) & ~np.isnan(films.scores) & ~np.isnan(thresholds)[:, None, :]
     with np.errstate(invalid="ignore"):
         flagged, present = films.scores >= thresholds[:, None, :], films.truth == 1
-    cells = [known & present & flagged, known & present & ~flagged, known & ~present & flagged, known & ~present & ~flagged]
+    cells = [
+        known & present & flagged,
+        known & present & ~flagged,
+        known & ~present & flagged,
+        known & ~present & ~flagged,
+    ]
     return np.stack(cells, axis=-1).astype(np.float32)
 
 
@@ -62,7 +67,10 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     tp, fn, fp, tn = np.moveaxis(counts, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "tpr": tp / (tp + fn), "fpr": fp / (fp + tn), "ppv": tp / (tp + fp), "npv": tn / (tn + fn),
+            "tpr": tp / (tp + fn),
+            "fpr": fp / (fp + tn),
+            "ppv": tp / (tp + fp),
+            "npv": tn / (tn + fn),
             "flag_rate": (tp + fp) / (tp + fn + fp + tn),
         }
 
@@ -128,8 +136,15 @@ def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float | None,
 
 
 def permuted_gaps(
-    counts: np.ndarray, group_of_patient: np.ndarray, groups: int, strata: np.ndarray, *, metric: str, permutations: int,
-    seed: int, eligible: np.ndarray,
+    counts: np.ndarray,
+    group_of_patient: np.ndarray,
+    groups: int,
+    strata: np.ndarray,
+    *,
+    metric: str,
+    permutations: int,
+    seed: int,
+    eligible: np.ndarray,
 ) -> np.ndarray:
     """Max–min gap of a rate when group labels are shuffled between patients within strata.
 

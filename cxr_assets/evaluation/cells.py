@@ -61,10 +61,14 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
         raise InputError("predictions hold the same learner, study_id and finding twice. Keep one row of each.")
     bad = predictions.filter(~pl.col("score").is_between(0, 1) | pl.col("score").is_nan())
     if bad.height:
-        raise InputError(f"predictions: {bad.height} scores lie outside [0, 1], such as {bad['score'][0]} of {bad['study_id'][0]}.")
+        raise InputError(
+            f"predictions: {bad.height} scores lie outside [0, 1], such as {bad['score'][0]} of {bad['study_id'][0]}."
+        )
     odd = predictions.filter(~pl.col("truth").cast(pl.Float64).is_in([0.0, 1.0]))
     if odd.height:
-        raise InputError(f"predictions: {odd.height} values of truth are neither 0, 1 nor null, such as {odd['truth'][0]}.")
+        raise InputError(
+            f"predictions: {odd.height} values of truth are neither 0, 1 nor null, such as {odd['truth'][0]}."
+        )
     if people["study_id"].is_duplicated().any():
         raise InputError("people: a study_id stands there twice. Give one row of attributes for each study.")
     films = predictions.select("study_id", "patient_id").unique().sort("study_id")
@@ -72,14 +76,17 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
         raise InputError("predictions give one study_id to two patients.")
     learners = tuple(sorted(predictions["learner"].unique()))
     index = {
-        "film": {s: i for i, s in enumerate(films["study_id"])}, "finding": {f: i for i, f in enumerate(findings)},
+        "film": {s: i for i, s in enumerate(films["study_id"])},
+        "finding": {f: i for i, f in enumerate(findings)},
         "learner": {x: i for i, x in enumerate(learners)},
     }
     scores = np.full((len(learners), films.height, len(findings)), np.nan)
     truth = np.full((films.height, len(findings)), np.nan)
     kept = predictions.filter(pl.col("finding").is_in(list(findings)))
-    at = [kept[column].replace_strict(index[kind]).to_numpy() for kind, column in
-          (("learner", "learner"), ("film", "study_id"), ("finding", "finding"))]
+    at = [
+        kept[column].replace_strict(index[kind]).to_numpy()
+        for kind, column in (("learner", "learner"), ("film", "study_id"), ("finding", "finding"))
+    ]
     scores[at[0], at[1], at[2]] = kept["score"].to_numpy()
     truth[at[1], at[2]] = kept["truth"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     patient = films["patient_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
@@ -94,11 +101,14 @@ def groupings(films: ScoredFilms, attributes: Sequence[str]) -> list[Grouping]:
     for size in range(1, len(attributes) + 1):
         for chosen in combinations(sorted(attributes), size):
             known = films.people.select(
-                pl.when(pl.all_horizontal(pl.col(c).is_not_null() & (pl.col(c) != "unknown") for c in chosen))
-                .then(pl.concat_str([pl.col(c) for c in chosen], separator="×"))
+                pl.when(pl.all_horizontal(pl.col(c).is_not_null() & (pl.col(c) != "unknown") for c in chosen)).then(
+                    pl.concat_str([pl.col(c) for c in chosen], separator="×")
+                )
             ).to_series()
             names = tuple(sorted(known.drop_nulls().unique()))
             if len(names) > 1:
                 position = {name: i for i, name in enumerate(names)}
-                found.append(Grouping("×".join(chosen), names, np.array([position.get(v, -1) for v in known], dtype=np.int64)))
+                found.append(
+                    Grouping("×".join(chosen), names, np.array([position.get(v, -1) for v in known], dtype=np.int64))
+                )
     return found

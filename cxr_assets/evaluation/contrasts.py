@@ -11,9 +11,21 @@ from cxr_assets.evaluation.bootstrap import interval
 
 NI_MARGIN = 0.01
 CONTRASTS = {
-    "arm_a": pl.String, "arm_b": pl.String, "finding": pl.String, "attribute": pl.String, "group": pl.String,
-    "metric": pl.String, "quantity": pl.String, "value_a": pl.Float64, "value_b": pl.Float64, "delta": pl.Float64,
-    "ci_lo": pl.Float64, "ci_hi": pl.Float64, "p": pl.Float64, "p_adj": pl.Float64, "ni_margin": pl.Float64,
+    "arm_a": pl.String,
+    "arm_b": pl.String,
+    "finding": pl.String,
+    "attribute": pl.String,
+    "group": pl.String,
+    "metric": pl.String,
+    "quantity": pl.String,
+    "value_a": pl.Float64,
+    "value_b": pl.Float64,
+    "delta": pl.Float64,
+    "ci_lo": pl.Float64,
+    "ci_hi": pl.Float64,
+    "p": pl.Float64,
+    "p_adj": pl.Float64,
+    "ni_margin": pl.Float64,
     "ni_pass": pl.Boolean,
 }
 _KEY = ["finding", "attribute", "group", "metric", "quantity"]
@@ -43,14 +55,30 @@ def contrast_arms(replicates: Sequence[pl.DataFrame], baseline: str) -> pl.DataF
         finite = delta[1:][np.isfinite(delta[1:])]
         tail = min((finite <= 0).mean(), (finite >= 0).mean()) if len(finite) else np.nan
         named = dict(zip(["arm_a", *_KEY], key, strict=True))
-        ni = low is not None and low > -NI_MARGIN if named["quantity"] == "overall" and named["metric"] == "auroc" else None
-        rows.append({
-            **named, "arm_b": baseline, "value_a": _number(a[0]), "value_b": _number(b[0]), "delta": _number(delta[0]),
-            "ci_lo": low, "ci_hi": high, "p": min(1.0, max(2 * float(tail), 1 / (len(finite) + 1))) if len(finite) else None,
-            "p_adj": None, "ni_margin": NI_MARGIN if ni is not None else None, "ni_pass": ni,
-        })
+        ni = (
+            low is not None and low > -NI_MARGIN
+            if named["quantity"] == "overall" and named["metric"] == "auroc"
+            else None
+        )
+        rows.append(
+            {
+                **named,
+                "arm_b": baseline,
+                "value_a": _number(a[0]),
+                "value_b": _number(b[0]),
+                "delta": _number(delta[0]),
+                "ci_lo": low,
+                "ci_hi": high,
+                "p": min(1.0, max(2 * float(tail), 1 / (len(finite) + 1))) if len(finite) else None,
+                "p_adj": None,
+                "ni_margin": NI_MARGIN if ni is not None else None,
+                "ni_pass": ni,
+            }
+        )
     frame = pl.DataFrame(rows, schema=CONTRASTS).sort("arm_a", *_KEY)
-    return frame.with_columns(p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None))
+    return frame.with_columns(
+        p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None)
+    )
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -26,44 +26,12 @@ from cxr_assets.evaluation.bootstrap import (
     resample_counts,
 )
 from cxr_assets.evaluation.cells import OVERALL, POOLED, Grouping, ScoredFilms, groupings
+from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, REPLICATES, Eligibility, Scorecard
 
 NO_FINDING = "no_finding"
 GAP_METRICS = ("tpr", "fpr", "auroc")
 TESTED_METRIC = "tpr"
 ALPHA = 0.05
-ESTIMATES = {
-    "arm": pl.String, "learner": pl.String, "evaluation_set": pl.String, "finding": pl.String, "attribute": pl.String,
-    "group": pl.String, "metric": pl.String, "n_images": pl.Int64, "n_patients": pl.Int64, "n_pos": pl.Int64,
-    "n_neg": pl.Int64, "estimate": pl.Float64, "ci_lo": pl.Float64, "ci_hi": pl.Float64, "ci_method": pl.String,
-    "b_reps": pl.Int64, "null_reason": pl.String, "eligible": pl.Boolean, "weight_scheme": pl.String,
-}
-GAPS = {
-    "arm": pl.String, "learner": pl.String, "evaluation_set": pl.String, "finding": pl.String, "attribute": pl.String,
-    "metric": pl.String, "gap_kind": pl.String, "observed": pl.Float64, "null_mean": pl.Float64, "excess": pl.Float64,
-    "ci_lo": pl.Float64, "ci_hi": pl.Float64, "p_perm": pl.Float64, "p_adj": pl.Float64, "family": pl.String,
-    "worst_group": pl.String, "best_group": pl.String, "reported": pl.Boolean,
-}
-REPLICATES = {"arm": pl.String, "finding": pl.String, "attribute": pl.String, "group": pl.String, "metric": pl.String,
-              "quantity": pl.String, "replicate": pl.Int64, "value": pl.Float64}
-
-
-@dataclass(frozen=True)
-class Eligibility:
-    """Cells that may enter a gap (evaluation.md §1.4): enough positives, negatives and patients."""
-
-    min_positives: int = 50
-    min_negatives: int = 50
-    min_patients: int = 30
-    suppress_below: int = 20
-
-
-@dataclass
-class Scorecard:
-    """The tables of one arm, and replicates of the quantities that arms are compared by."""
-
-    estimates: pl.DataFrame
-    gaps: pl.DataFrame
-    replicates: pl.DataFrame
 
 
 @dataclass
@@ -74,8 +42,16 @@ class _Rows:
 
 
 def score_arm(
-    films: ScoredFilms, thresholds: np.ndarray, *, arm: str, attributes: Sequence[str], replicates: int = 1000, seed: int = 0,
-    eligibility: Eligibility | None = None, evaluation_set: str = "test", patient_kind: str = "patient",
+    films: ScoredFilms,
+    thresholds: np.ndarray,
+    *,
+    arm: str,
+    attributes: Sequence[str],
+    replicates: int = 1000,
+    seed: int = 0,
+    eligibility: Eligibility | None = None,
+    evaluation_set: str = "test",
+    patient_kind: str = "patient",
 ) -> Scorecard:
     """Scorecard of one arm, averaged over its training seeds.
 
@@ -107,7 +83,9 @@ def score_arm(
         for column, finding in enumerate(names):
             ok = _eligible(sizes, column, rule)
             for metric, value in values.items():
-                _estimate_rows(rows, common, grouping, finding, metric, value[:, :, column], sizes, column, ok, rule, method)
+                _estimate_rows(
+                    rows, common, grouping, finding, metric, value[:, :, column], sizes, column, ok, rule, method
+                )
             if grouping.attribute == OVERALL:
                 if finding == POOLED:
                     _keep(rows, arm, finding, grouping, OVERALL, "auroc", "overall", values["auroc"][:, 0, column])
@@ -129,7 +107,12 @@ def _rates(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _auroc(
-    films: ScoredFilms, grouping: Grouping, weights: np.ndarray, draws: np.ndarray, pathologies: list[int], rule: Eligibility
+    films: ScoredFilms,
+    grouping: Grouping,
+    weights: np.ndarray,
+    draws: np.ndarray,
+    pathologies: list[int],
+    rule: Eligibility,
 ) -> np.ndarray:
     """AUROC of every replicate, group and finding, the mean over pathologies last: ``(replicates, groups, findings + 1)``.
 
@@ -185,14 +168,24 @@ def _sizes(films: ScoredFilms, grouping: Grouping, counts: np.ndarray) -> _Sizes
 
 def _eligible(sizes: _Sizes, column: int, rule: Eligibility) -> np.ndarray:
     return (
-        (sizes.positives[:, column] >= rule.min_positives) & (sizes.negatives[:, column] >= rule.min_negatives)
+        (sizes.positives[:, column] >= rule.min_positives)
+        & (sizes.negatives[:, column] >= rule.min_negatives)
         & (sizes.patients >= rule.min_patients)
     )
 
 
 def _estimate_rows(
-    rows: _Rows, common: dict[str, str], grouping: Grouping, finding: str, metric: str, value: np.ndarray, sizes: _Sizes,
-    column: int, ok: np.ndarray, rule: Eligibility, method: str,
+    rows: _Rows,
+    common: dict[str, str],
+    grouping: Grouping,
+    finding: str,
+    metric: str,
+    value: np.ndarray,
+    sizes: _Sizes,
+    column: int,
+    ok: np.ndarray,
+    rule: Eligibility,
+    method: str,
 ) -> None:
     for g, group in enumerate(grouping.groups):
         n_pos, n_neg = int(sizes.positives[g, column]), int(sizes.negatives[g, column])
@@ -201,16 +194,31 @@ def _estimate_rows(
         if reason is None and low is None:
             reason = "unstable"  # too many resamples leave it undefined: no figure stands without its interval
         rows.estimates.append(
-            common | {
-                "finding": finding, "attribute": grouping.attribute, "group": group, "metric": metric,
-                "n_images": int(sizes.images[g, column]), "n_patients": int(sizes.patients[g]), "n_pos": n_pos, "n_neg": n_neg,
-                "estimate": None if reason else float(value[0, g]), "ci_lo": low, "ci_hi": high, "ci_method": method,
-                "b_reps": len(value) - 1, "null_reason": reason, "eligible": bool(ok[g]), "weight_scheme": "none",
+            common
+            | {
+                "finding": finding,
+                "attribute": grouping.attribute,
+                "group": group,
+                "metric": metric,
+                "n_images": int(sizes.images[g, column]),
+                "n_patients": int(sizes.patients[g]),
+                "n_pos": n_pos,
+                "n_neg": n_neg,
+                "estimate": None if reason else float(value[0, g]),
+                "ci_lo": low,
+                "ci_hi": high,
+                "ci_method": method,
+                "b_reps": len(value) - 1,
+                "null_reason": reason,
+                "eligible": bool(ok[g]),
+                "weight_scheme": "none",
             }  # type: ignore[arg-type]
         )
 
 
-def _null_reason(metric: str, n_pos: int, n_neg: int, value: float, rule: Eligibility, grouping: Grouping) -> str | None:
+def _null_reason(
+    metric: str, n_pos: int, n_neg: int, value: float, rule: Eligibility, grouping: Grouping
+) -> str | None:
     if n_pos == 0 and metric in ("tpr", "auroc"):
         return "no_pos"
     if n_neg == 0 and metric in ("fpr", "auroc"):
@@ -221,11 +229,23 @@ def _null_reason(metric: str, n_pos: int, n_neg: int, value: float, rule: Eligib
 
 
 def _gap_rows(
-    rows: _Rows, common: dict[str, str], grouping: Grouping, finding: str, metric: str, value: np.ndarray, ok: np.ndarray
+    rows: _Rows,
+    common: dict[str, str],
+    grouping: Grouping,
+    finding: str,
+    metric: str,
+    value: np.ndarray,
+    ok: np.ndarray,
 ) -> None:
     """The max–min gap over eligible groups. Its interval is biased upward and says so: read ``excess`` and ``p_perm``."""
-    row: dict[str, object] = common | {"finding": finding, "attribute": grouping.attribute, "metric": metric,  # type: ignore[assignment]
-                                       "gap_kind": "max_min", "reported": False, "family": "exploratory"}
+    row: dict[str, object] = common | {
+        "finding": finding,
+        "attribute": grouping.attribute,
+        "metric": metric,  # type: ignore[assignment]
+        "gap_kind": "max_min",
+        "reported": False,
+        "family": "exploratory",
+    }
     usable = ok & np.isfinite(value[0])
     if usable.sum() >= 2:
         shown = np.where(usable, value, np.nan)
@@ -233,8 +253,13 @@ def _gap_rows(
         best = np.nanargmin(shown[0]) if metric == "fpr" else np.nanargmax(shown[0])
         gaps = np.nanmax(shown, axis=1) - np.nanmin(shown, axis=1)
         low, high = interval(gaps[1:])
-        row |= {"observed": float(gaps[0]), "ci_lo": low, "ci_hi": high, "worst_group": grouping.groups[worst],
-                "best_group": grouping.groups[best]}
+        row |= {
+            "observed": float(gaps[0]),
+            "ci_lo": low,
+            "ci_hi": high,
+            "worst_group": grouping.groups[worst],
+            "best_group": grouping.groups[best],
+        }
         if finding == POOLED:
             _keep(rows, common["arm"], finding, grouping, OVERALL, metric, "max_min", gaps)
     rows.gaps.append(row)
@@ -250,9 +275,20 @@ def _versus_rest(
         delta = ((own - rest) * draws).sum(axis=1)
         low, high = interval(delta[1:])
         rows.gaps.append(
-            common | {"finding": POOLED, "attribute": grouping.attribute, "metric": TESTED_METRIC, "gap_kind": "group_vs_rest",
-                      "observed": float(delta[0]), "ci_lo": low, "ci_hi": high, "worst_group": grouping.groups[g],
-                      "best_group": None, "family": "exploratory", "reported": False}  # type: ignore[arg-type]
+            common
+            | {
+                "finding": POOLED,
+                "attribute": grouping.attribute,
+                "metric": TESTED_METRIC,
+                "gap_kind": "group_vs_rest",
+                "observed": float(delta[0]),
+                "ci_lo": low,
+                "ci_hi": high,
+                "worst_group": grouping.groups[g],
+                "best_group": None,
+                "family": "exploratory",
+                "reported": False,
+            }  # type: ignore[arg-type]
         )
         _keep(rows, common["arm"], POOLED, grouping, grouping.groups[g], TESTED_METRIC, "group_vs_rest", delta)
 
@@ -270,28 +306,55 @@ def _permutation_test(
     totals = by_patient.sum(axis=1)
     positives = (totals[..., 0] + totals[..., 1]).mean(axis=1)
     strata = np.minimum(np.rint(positives), 3).astype(int)
-    row = next(r for r in reversed(rows.gaps) if r["attribute"] == grouping.attribute and r["gap_kind"] == "max_min"
-               and r["metric"] == TESTED_METRIC and r["finding"] == POOLED)
-    gaps = permuted_gaps(totals, group, len(grouping.groups), strata, metric=TESTED_METRIC, permutations=1000, seed=seed,
-                         eligible=ok)
+    row = next(
+        r
+        for r in reversed(rows.gaps)
+        if r["attribute"] == grouping.attribute
+        and r["gap_kind"] == "max_min"
+        and r["metric"] == TESTED_METRIC
+        and r["finding"] == POOLED
+    )
+    gaps = permuted_gaps(
+        totals, group, len(grouping.groups), strata, metric=TESTED_METRIC, permutations=1000, seed=seed, eligible=ok
+    )
     observed = float(row["observed"])  # type: ignore[arg-type]
-    row |= {"null_mean": float(np.nanmean(gaps)), "excess": observed - float(np.nanmean(gaps)), "family": "confirmatory",
-            "p_perm": float((1 + (gaps >= observed - 1e-12).sum()) / (1 + len(gaps)))}
+    row |= {
+        "null_mean": float(np.nanmean(gaps)),
+        "excess": observed - float(np.nanmean(gaps)),
+        "family": "confirmatory",
+        "p_perm": float((1 + (gaps >= observed - 1e-12).sum()) / (1 + len(gaps))),
+    }
 
 
 def _adjust(gaps: pl.DataFrame) -> pl.DataFrame:
     """Holm's step-down over the confirmatory family; a gap is reported where the adjusted p is at most 0.05."""
     family = gaps.with_row_index().filter(pl.col("family") == "confirmatory").sort("p_perm")
     m = family.height
-    stepped = np.maximum.accumulate([min(1.0, p * (m - i)) for i, p in enumerate(family["p_perm"])]) if m else np.array([])
+    stepped = (
+        np.maximum.accumulate([min(1.0, p * (m - i)) for i, p in enumerate(family["p_perm"])]) if m else np.array([])
+    )
     adjusted = pl.DataFrame({"index": family["index"], "adjusted": stepped}, schema_overrides={"adjusted": pl.Float64})
     joined = gaps.with_row_index().join(adjusted, on="index", how="left", maintain_order="left")
-    return joined.with_columns(p_adj="adjusted", reported=(pl.col("adjusted") <= ALPHA).fill_null(False)).select(list(GAPS))
+    return joined.with_columns(p_adj="adjusted", reported=(pl.col("adjusted") <= ALPHA).fill_null(False)).select(
+        list(GAPS)
+    )
 
 
 def _keep(
     rows: _Rows, arm: str, finding: str, grouping: Grouping, group: str, metric: str, quantity: str, values: np.ndarray
 ) -> None:
-    rows.replicates.append(pl.DataFrame({
-        "arm": arm, "finding": finding, "attribute": grouping.attribute, "group": group, "metric": metric,
-        "quantity": quantity, "replicate": np.arange(len(values)), "value": values.astype(np.float64)}, schema=REPLICATES))
+    rows.replicates.append(
+        pl.DataFrame(
+            {
+                "arm": arm,
+                "finding": finding,
+                "attribute": grouping.attribute,
+                "group": group,
+                "metric": metric,
+                "quantity": quantity,
+                "replicate": np.arange(len(values)),
+                "value": values.astype(np.float64),
+            },
+            schema=REPLICATES,
+        )
+    )

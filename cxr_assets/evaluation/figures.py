@@ -13,10 +13,17 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
     """Estimate and 95 % interval of every eligible group of one or two attributes, lowest first; PNG."""
     from matplotlib.figure import Figure
 
-    rows = estimates.filter(
-        (pl.col("metric") == metric) & (pl.col("finding") == finding) & pl.col("eligible") & pl.col("ci_lo").is_not_null()
-        & (pl.col("attribute").str.count_matches("×") < 2)
-    ).sort("estimate").head(most)
+    rows = (
+        estimates.filter(
+            (pl.col("metric") == metric)
+            & (pl.col("finding") == finding)
+            & pl.col("eligible")
+            & pl.col("ci_lo").is_not_null()
+            & (pl.col("attribute").str.count_matches("×") < 2)
+        )
+        .sort("estimate")
+        .head(most)
+    )
     figure = Figure(figsize=(6, 0.6 + 0.22 * max(rows.height, 3)), dpi=90, layout="constrained")
     axes = figure.add_subplot()
     if rows.is_empty():
@@ -27,7 +34,9 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
     error = [(rows["estimate"] - rows["ci_lo"]).to_list(), (rows["ci_hi"] - rows["estimate"]).to_list()]
     axes.errorbar(rows["estimate"], at, xerr=error, fmt="o", markersize=3, linewidth=1, color="#2a5d8a")
     axes.set_yticks(list(at), [f"{g} (n⁺ {n})" for g, n in zip(rows["group"], rows["n_pos"], strict=True)], fontsize=7)
-    overall = estimates.filter((pl.col("attribute") == "all") & (pl.col("metric") == metric) & (pl.col("finding") == finding))
+    overall = estimates.filter(
+        (pl.col("attribute") == "all") & (pl.col("metric") == metric) & (pl.col("finding") == finding)
+    )
     if overall.height and overall["estimate"][0] is not None:
         axes.axvline(overall["estimate"][0], color="grey", linestyle=":", linewidth=1)
     axes.set_xlabel(f"{metric.upper()} with 95 % interval; dotted: all films", fontsize=8)

@@ -70,7 +70,12 @@ class Oracle:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
         save_file({k: v.contiguous() for k, v in weights.items()}, folder / "oracle.safetensors")
-        facts = {"findings": self.findings, "ages": self.ages, "size": self.size, "outputs": "findings, female, age bins"}
+        facts = {
+            "findings": self.findings,
+            "ages": self.ages,
+            "size": self.size,
+            "outputs": "findings, female, age bins",
+        }
         (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     @torch.no_grad()
@@ -81,7 +86,9 @@ class Oracle:
         logits = torch.cat(parts) if parts else torch.zeros(0, len(self.findings) + 1 + len(self.ages))
         n = len(self.findings)
         return Judgement(
-            self.findings, logits[:, :n].sigmoid().numpy(), logits[:, n].sigmoid().numpy(),
+            self.findings,
+            logits[:, :n].sigmoid().numpy(),
+            logits[:, n].sigmoid().numpy(),
             logits[:, n + 1 :].softmax(dim=1).numpy(),
         )
 
@@ -94,8 +101,18 @@ def _films(films: np.ndarray, size: int) -> Tensor:
 
 
 def train_oracle(
-    films: np.ndarray, labels: np.ndarray, female: np.ndarray, age: np.ndarray, *, findings: tuple[str, ...],
-    ages: tuple[str, ...], steps: int, folder: Path | None = None, identity: str = "", batch: int = 64, seed: int = 0,
+    films: np.ndarray,
+    labels: np.ndarray,
+    female: np.ndarray,
+    age: np.ndarray,
+    *,
+    findings: tuple[str, ...],
+    ages: tuple[str, ...],
+    steps: int,
+    folder: Path | None = None,
+    identity: str = "",
+    batch: int = 64,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Oracle:
     """Train an oracle.
@@ -110,8 +127,19 @@ def train_oracle(
     bins = torch.from_numpy(age.astype(np.int64))
     network = oracle.network.to(memory_format=torch.channels_last).train()
     loop = TrainLoop(
-        "oracle", {"oracle": network}, rows=len(films), steps=steps, batch=batch, learning_rate=2e-3, seed=seed,
-        weight_decay=1e-3, warmup=100, schedule="cosine", folder=folder, identity=identity, progress=progress or Progress(),
+        "oracle",
+        {"oracle": network},
+        rows=len(films),
+        steps=steps,
+        batch=batch,
+        learning_rate=2e-3,
+        seed=seed,
+        weight_decay=1e-3,
+        warmup=100,
+        schedule="cosine",
+        folder=folder,
+        identity=identity,
+        progress=progress or Progress(),
     )
 
     def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
@@ -119,13 +147,15 @@ def train_oracle(
         # Shift and gain: what the oracle knows must not hang on the exact place or exposure of a film.
         shift = torch.randint(-4, 5, (2,), generator=generator).tolist()
         gain = 1 + 0.1 * torch.randn((len(rows), 1, 1, 1), generator=generator)
-        tensor = (torch.roll(tensor, shift, dims=(2, 3)) * gain).clamp(-1, 1).contiguous(memory_format=torch.channels_last)
+        tensor = (
+            (torch.roll(tensor, shift, dims=(2, 3)) * gain).clamp(-1, 1).contiguous(memory_format=torch.channels_last)
+        )
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(tensor).float()
         n = labels.shape[1] + 1
-        return nn.functional.binary_cross_entropy_with_logits(logits[:, :n], truth[rows]) + 0.1 * nn.functional.cross_entropy(
-            logits[:, n:], bins[rows]
-        )
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits[:, :n], truth[rows]
+        ) + 0.1 * nn.functional.cross_entropy(logits[:, n:], bins[rows])
 
     loop.run(loss)
     network.eval()
@@ -151,14 +181,30 @@ def recoverability(judgement: Judgement, asked: pl.DataFrame, ages: tuple[str, .
         truth = asked[finding].to_numpy()
         both = 0 < truth.sum() < len(truth)
         value = float(roc_auc_score(truth, judgement.findings[:, column])) if both else None
-        rows.append({"quantity": finding, "metric": "auroc", "value": value, "n": len(truth), "n_positive": int(truth.sum())})
+        rows.append(
+            {"quantity": finding, "metric": "auroc", "value": value, "n": len(truth), "n_positive": int(truth.sum())}
+        )
     female = (asked["sex"] == "female").to_numpy()
-    rows.append({"quantity": "sex", "metric": "accuracy", "value": float(((judgement.female > 0.5) == female).mean()),
-                 "n": len(female), "n_positive": int(female.sum())})
+    rows.append(
+        {
+            "quantity": "sex",
+            "metric": "accuracy",
+            "value": float(((judgement.female > 0.5) == female).mean()),
+            "n": len(female),
+            "n_positive": int(female.sum()),
+        }
+    )
     wanted = np.array([ages.index(a) for a in asked["age_bin"]])
     seen = judgement.age.argmax(axis=1)
     for metric, allowed in (("exact_agreement", 0), ("within_one_bin", 1)):
-        rows.append({"quantity": "age_bin", "metric": metric, "value": float((np.abs(seen - wanted) <= allowed).mean()),
-                     "n": len(wanted), "n_positive": None})
+        rows.append(
+            {
+                "quantity": "age_bin",
+                "metric": metric,
+                "value": float((np.abs(seen - wanted) <= allowed).mean()),
+                "n": len(wanted),
+                "n_positive": None,
+            }
+        )
     schema = {"quantity": pl.String, "metric": pl.String, "value": pl.Float64, "n": pl.Int64, "n_positive": pl.Int64}
     return pl.DataFrame(rows, schema=schema)

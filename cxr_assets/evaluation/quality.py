@@ -45,8 +45,12 @@ class _RandomFeatures(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(20_240_607)
             self.layers = nn.Sequential(
-                nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
-                nn.Conv2d(32, width, 3, stride=2), nn.ReLU(),
+                nn.Conv2d(1, 16, 5, stride=2),
+                nn.ReLU(),
+                nn.Conv2d(16, 32, 3, stride=2),
+                nn.ReLU(),
+                nn.Conv2d(32, width, 3, stride=2),
+                nn.ReLU(),
             )
 
     def forward(self, films: torch.Tensor) -> torch.Tensor:
@@ -120,7 +124,9 @@ def kernel(first: np.ndarray, second: np.ndarray, *, seed: int = 0, subsets: int
     from cleanfid.fid import kernel_distance
 
     with _seeded(seed):
-        return kernel_distance(first, second, num_subsets=subsets, max_subset_size=min(1000, len(first) // 2, len(second) // 2))
+        return kernel_distance(
+            first, second, num_subsets=subsets, max_subset_size=min(1000, len(first) // 2, len(second) // 2)
+        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,9 @@ class Distances:
     null_reason: str | None
 
 
-def distances(space: FeatureSpace, synthetic: np.ndarray, real: np.ndarray, halves: np.ndarray, *, seed: int = 0) -> Distances:
+def distances(
+    space: FeatureSpace, synthetic: np.ndarray, real: np.ndarray, halves: np.ndarray, *, seed: int = 0
+) -> Distances:
     """Distance of synthetic films to real ones, beside the floor between two halves of the real ones.
 
     Args:

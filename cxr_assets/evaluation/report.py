@@ -31,13 +31,17 @@ def write_report(project: Project) -> Made:
     parents = [Parent("fairness_scorecard", "summarised_from", {"arm": str(a)}) for a in arms]
     extra = [Parent(asset, "summarised_from", keys) for asset, keys in _others(project, arms)]
     step = project.step(
-        "report", parents=[Parent("studies", "summarised_from"), *parents, *extra], code_version=CODE_VERSION,
+        "report",
+        parents=[Parent("studies", "summarised_from"), *parents, *extra],
+        code_version=CODE_VERSION,
         config={"template": TEMPLATE.read_text()},
     )
     if made := step.current():
         return made
-    tables = {name: [project.store.table(name, {"arm": str(a)}) for a in arms]
-              for name in ("fairness_estimates", "fairness_gaps", "fairness_replicates")}
+    tables = {
+        name: [project.store.table(name, {"arm": str(a)}) for a in arms]
+        for name in ("fairness_estimates", "fairness_gaps", "fairness_replicates")
+    }
     has_baseline = any(str(a) == BASELINE for a in arms)
     contrasts = contrast_arms(tables["fairness_replicates"], BASELINE) if has_baseline else None
     page = render(project, arms, tables, contrasts)
@@ -71,15 +75,25 @@ def subject_of(gaps: pl.DataFrame) -> tuple[str, str] | None:
 
 def headline(estimates: pl.DataFrame, gaps: pl.DataFrame, subject: tuple[str, str] | None) -> dict[str, Any]:
     """Figures of one arm for the first table: AUROC and TPR over all films, and the subject's distance to the others."""
-    overall = {r["metric"]: r for r in estimates.filter(
-        (pl.col("attribute") == "all") & (pl.col("finding") == "all")).iter_rows(named=True)}
+    overall = {
+        r["metric"]: r
+        for r in estimates.filter((pl.col("attribute") == "all") & (pl.col("finding") == "all")).iter_rows(named=True)
+    }
     own = None
     if subject:
-        rows = gaps.filter((pl.col("gap_kind") == "group_vs_rest") & (pl.col("attribute") == subject[0])
-                           & (pl.col("worst_group") == subject[1]))
+        rows = gaps.filter(
+            (pl.col("gap_kind") == "group_vs_rest")
+            & (pl.col("attribute") == subject[0])
+            & (pl.col("worst_group") == subject[1])
+        )
         own = rows.row(0, named=True) if rows.height else None
-    return {"auroc": overall.get("auroc"), "tpr": overall.get("tpr"), "fpr": overall.get("fpr"), "subject": own,
-            "reported": gaps.filter(pl.col("reported")).sort("p_adj", "attribute").to_dicts()}
+    return {
+        "auroc": overall.get("auroc"),
+        "tpr": overall.get("tpr"),
+        "fpr": overall.get("fpr"),
+        "subject": own,
+        "reported": gaps.filter(pl.col("reported")).sort("p_adj", "attribute").to_dicts(),
+    }
 
 
 def lineage(project: Project, arms: list[Arm]) -> list[dict[str, Any]]:
@@ -92,11 +106,20 @@ def lineage(project: Project, arms: list[Arm]) -> list[dict[str, Any]]:
             training = project.store.manifest("training_set", {"arm": str(arm)})
             adapter = None if arm.is_real else project.store.manifest("adapter", {"method": arm.method})
             if classifier and training:
-                rows.append({"arm": str(arm), "learner": str(learner), "classifier": classifier.digest[:16],
-                             "training_set": training.digest[:16], "real": training.facts["real"],
-                             "synthetic": training.facts["synthetic"], "adapter": adapter.digest[:16] if adapter else "–",
-                             "base": adapter.facts["base_id"][:16] if adapter else "–", "terms": classifier.terms,
-                             "run": classifier.run_id[:12]})
+                rows.append(
+                    {
+                        "arm": str(arm),
+                        "learner": str(learner),
+                        "classifier": classifier.digest[:16],
+                        "training_set": training.digest[:16],
+                        "real": training.facts["real"],
+                        "synthetic": training.facts["synthetic"],
+                        "adapter": adapter.digest[:16] if adapter else "–",
+                        "base": adapter.facts["base_id"][:16] if adapter else "–",
+                        "terms": classifier.terms,
+                        "run": classifier.run_id[:12],
+                    }
+                )
     return rows
 
 
@@ -107,10 +130,18 @@ def film_grids(project: Project, arms: list[Arm]) -> list[dict[str, str]]:
     real = studies.join(captions, on="study_id", how="left").sort("image_digest").head(16)
     grids = [("Real training films", real["image_file"].to_list(), real["caption"].fill_null("").to_list())]
     for method in sorted({a.method for a in arms if not a.is_real}):
-        images = project.store.table("synthetic_set", {"method": method}).filter(pl.col("passed_quality")).sort("image_id")
+        images = (
+            project.store.table("synthetic_set", {"method": method}).filter(pl.col("passed_quality")).sort("image_id")
+        )
         grids.append((f"Synthetic films of {method}", images["file"].to_list()[:16], images["prompt"].to_list()[:16]))
-    return [{"title": title, "src": data_uri(film_grid(read_films(project.store, files, 112), columns=8, captions=texts, cell=112))}
-            for title, files, texts in grids if files]
+    return [
+        {
+            "title": title,
+            "src": data_uri(film_grid(read_films(project.store, files, 112), columns=8, captions=texts, cell=112)),
+        }
+        for title, files, texts in grids
+        if files
+    ]
 
 
 def render(
@@ -122,33 +153,62 @@ def render(
     subject = subject_of(gaps[first]) if arms else None
     figures = []
     if arms and subject:
-        figures.append({"title": f"{subject[1]} against all others, before and after",
-                        "src": data_uri(gap_by_arm(pl.concat(gaps), attribute=subject[0], group=subject[1]))})
+        figures.append(
+            {
+                "title": f"{subject[1]} against all others, before and after",
+                "src": data_uri(gap_by_arm(pl.concat(gaps), attribute=subject[0], group=subject[1])),
+            }
+        )
     if arms:
-        figures.append({"title": f"True-positive rate by group, {arms[first]}",
-                        "src": data_uri(forest_of_groups(estimates[first], metric="tpr"))})
+        figures.append(
+            {
+                "title": f"True-positive rate by group, {arms[first]}",
+                "src": data_uri(forest_of_groups(estimates[first], metric="tpr")),
+            }
+        )
     shown = None
     if contrasts is not None:
         kept = (pl.col("quantity") == "overall") | (pl.col("quantity") == "max_min") & (pl.col("metric") == "tpr")
         if subject:
-            kept |= (pl.col("quantity") == "group_vs_rest") & (pl.col("attribute") == subject[0]) & (pl.col("group") == subject[1])
+            kept |= (
+                (pl.col("quantity") == "group_vs_rest")
+                & (pl.col("attribute") == subject[0])
+                & (pl.col("group") == subject[1])
+            )
         shown = contrasts.filter(kept).to_dicts()
-    quality = [project.store.table("synthetic_quality", {"method": m}) for m in sorted({a.method for a in arms if not a.is_real})]
+    quality = [
+        project.store.table("synthetic_quality", {"method": m})
+        for m in sorted({a.method for a in arms if not a.is_real})
+    ]
     planted = project.store.path("tables/planted_disparity/part-0.parquet")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters |= {"figure": _figure, "span": _span}
     studies = project.store.table("studies")
     return environment.from_string(TEMPLATE.read_text()).render(
-        spec=project.spec, cohort=project.resolved.cohort, studies=studies, arms=[str(a) for a in arms], baseline=BASELINE,
-        missing=[str(a) for a in project.arms if a not in arms], subject=subject, figures=figures, contrasts=shown,
+        spec=project.spec,
+        cohort=project.resolved.cohort,
+        studies=studies,
+        arms=[str(a) for a in arms],
+        baseline=BASELINE,
+        missing=[str(a) for a in project.arms if a not in arms],
+        subject=subject,
+        figures=figures,
+        contrasts=shown,
         heads=[{"arm": str(a), **headline(e, g, subject)} for a, e, g in zip(arms, estimates, gaps, strict=True)],
-        quality=pl.concat(quality).to_dicts() if quality else [], lineage=lineage(project, arms), grids=film_grids(project, arms),
+        quality=pl.concat(quality).to_dicts() if quality else [],
+        lineage=lineage(project, arms),
+        grids=film_grids(project, arms),
         planted=pl.read_parquet(planted, hive_partitioning=False).to_dicts() if planted.exists() else [],
         sources=project.store.table("sources").filter(pl.col("release") != "film").to_dicts(),
         regions=project.store.table("region_recall").to_dicts() if project.store.manifest("disease_regions") else [],
-        splits=studies.group_by("split").agg(pl.len().alias("studies"), pl.n_unique("patient_id").alias("patients"))
-        .sort("split").to_dicts(),
-        learners=[str(x) for x in project.learners], settings=project.settings,
+        splits=studies.group_by("split")
+        .agg(pl.len().alias("studies"), pl.n_unique("patient_id").alias("patients"))
+        .sort("split")
+        .to_dicts(),
+        learners=[str(x) for x in project.learners],
+        settings=project.settings,
     )
 
 

@@ -20,8 +20,11 @@ def score_predictions(project: Project, arm: Arm) -> Made:
     settings = project.settings.evaluation
     learners = [learner_keys(arm, learner) for learner in project.learners]
     step = project.step(
-        "fairness_scorecard", {"arm": str(arm)}, parents=[Parent("predictions", "evaluated_on", keys) for keys in learners],
-        config=settings.model_dump(exclude={"features"}), code_version=CODE_VERSION,
+        "fairness_scorecard",
+        {"arm": str(arm)},
+        parents=[Parent("predictions", "evaluated_on", keys) for keys in learners],
+        config=settings.model_dump(exclude={"features"}),
+        code_version=CODE_VERSION,
     )
     if made := step.current():
         return made
@@ -35,9 +38,16 @@ def score_predictions(project: Project, arm: Arm) -> Made:
     known = {(r["learner"], r["finding"]): r["threshold"] for r in thresholds.iter_rows(named=True)}
     cuts = np.array([[known.get((x, f)) for f in films.findings] for x in films.learners], dtype=np.float64)
     card = score_arm(
-        films, cuts, arm=str(arm), attributes=settings.attributes, replicates=settings.replicates, seed=settings.seed,
+        films,
+        cuts,
+        arm=str(arm),
+        attributes=settings.attributes,
+        replicates=settings.replicates,
+        seed=settings.seed,
         patient_kind=project.spec.patient_id_kind,
-        eligibility=Eligibility(settings.min_positives, settings.min_negatives, settings.min_patients, settings.suppress_below),
+        eligibility=Eligibility(
+            settings.min_positives, settings.min_negatives, settings.min_patients, settings.suppress_below
+        ),
     )
     with step.writing() as writer:
         writer.table("fairness_estimates", card.estimates)
@@ -46,7 +56,8 @@ def score_predictions(project: Project, arm: Arm) -> Made:
         overall = card.estimates.filter((pl.col("attribute") == "all") & (pl.col("finding") == "all"))
         reported = card.gaps.filter(pl.col("reported")).sort("p_adj", "attribute")
         writer.facts |= {
-            "learners": len(films.learners), "studies": len(films.patient),
+            "learners": len(films.learners),
+            "studies": len(films.patient),
             "overall": {r["metric"]: [r["estimate"], r["ci_lo"], r["ci_hi"]] for r in overall.iter_rows(named=True)},
             "reported_gaps": [f"{r['attribute']}: {r['worst_group']}" for r in reported.iter_rows(named=True)],
         }

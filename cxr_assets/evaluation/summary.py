@@ -29,15 +29,27 @@ def print_summary(root: Path) -> None:
         table.add_column(column)
     for arm, card in sorted(cards.items(), key=lambda item: (item[0] != BASELINE, item[0])):
         head = headline(store.table("fairness_estimates", {"arm": arm}), gaps[arm], subject)
-        table.add_row(arm, str(card.facts["learners"]), _span(head["auroc"]), _span(head["tpr"]), _span(head["fpr"]),
-                      _span(head["subject"], "observed"), ", ".join(r["attribute"] for r in head["reported"]) or "none")
+        table.add_row(
+            arm,
+            str(card.facts["learners"]),
+            _span(head["auroc"]),
+            _span(head["tpr"]),
+            _span(head["fpr"]),
+            _span(head["subject"], "observed"),
+            ", ".join(r["attribute"] for r in head["reported"]) or "none",
+        )
     console.print(table)
     report = store.manifest("report")
     if report and "fairness_contrasts" in report.rows and subject:
         changes = store.table("fairness_contrasts").filter(
-            (pl.col("quantity") == "group_vs_rest") & (pl.col("attribute") == subject[0]) & (pl.col("group") == subject[1]))
+            (pl.col("quantity") == "group_vs_rest")
+            & (pl.col("attribute") == subject[0])
+            & (pl.col("group") == subject[1])
+        )
         for row in changes.iter_rows(named=True):
-            console.print(f"  {row['arm_a']}: gap of {subject[1]} changes by {_span(row, 'delta')} against {row['arm_b']}")
+            console.print(
+                f"  {row['arm_a']}: gap of {subject[1]} changes by {_span(row, 'delta')} against {row['arm_b']}"
+            )
     console.print(f"\nreport     {root / 'reports' / 'index.html'}")
     console.print("next       cxr query worst_subgroup · cxr query gap_by_arm · cxr audit image ID · make ui")
 
@@ -47,5 +59,8 @@ def _span(row: dict[str, Any] | None, name: str = "estimate") -> str:
         return "–"
     if row["ci_lo"] is None:
         return "– (no interval)"
-    return f"{row[name]:+.3f} ({row['ci_lo']:+.3f}, {row['ci_hi']:+.3f})" if name != "estimate" else (
-        f"{row[name]:.3f} ({row['ci_lo']:.3f}, {row['ci_hi']:.3f})")
+    return (
+        f"{row[name]:+.3f} ({row['ci_lo']:+.3f}, {row['ci_hi']:+.3f})"
+        if name != "estimate"
+        else (f"{row[name]:.3f} ({row['ci_lo']:.3f}, {row['ci_hi']:.3f})")
+    )

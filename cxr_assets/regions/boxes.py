@@ -39,7 +39,10 @@ def recall(truth: pl.DataFrame, found: pl.DataFrame, *, threshold: float = 0.3) 
     everything = [hit for one in hits.values() for hit in one]
     rows = [*sorted(hits.items()), *([("all", everything)] if everything else [])]
     return pl.DataFrame(
-        [{"finding": f, "metric": f"recall_iou_{threshold:g}", "value": float(np.mean(h)), "n": len(h)} for f, h in rows],
+        [
+            {"finding": f, "metric": f"recall_iou_{threshold:g}", "value": float(np.mean(h)), "n": len(h)}
+            for f, h in rows
+        ],
         schema=RECALL,
     )
 

@@ -17,8 +17,15 @@ from cxr_assets.errors import SettingsError
 from cxr_assets.progress import Progress
 from cxr_assets.settings import RegionSettings
 
-REGIONS = {"study_id": pl.String, "finding": pl.String, "x": pl.Float64, "y": pl.Float64, "width": pl.Float64,
-           "height": pl.Float64, "confidence": pl.Float64}
+REGIONS = {
+    "study_id": pl.String,
+    "finding": pl.String,
+    "x": pl.Float64,
+    "y": pl.Float64,
+    "width": pl.Float64,
+    "height": pl.Float64,
+    "confidence": pl.Float64,
+}
 
 
 def _ultralytics(folder: Path) -> Any:
@@ -37,7 +44,12 @@ def _ultralytics(folder: Path) -> Any:
 
 
 def write_dataset(
-    films: np.ndarray, study_ids: Sequence[str], boxes: pl.DataFrame, findings: Sequence[str], validate: np.ndarray, folder: Path
+    films: np.ndarray,
+    study_ids: Sequence[str],
+    boxes: pl.DataFrame,
+    findings: Sequence[str],
+    validate: np.ndarray,
+    folder: Path,
 ) -> Path:
     """Write films and boxes as a YOLO data set; returns its YAML file.
 
@@ -48,7 +60,9 @@ def write_dataset(
     """
     size = films.shape[-1]
     number = {f: i for i, f in enumerate(findings)}
-    by_study = {key[0]: part for key, part in boxes.filter(pl.col("finding").is_in(list(findings))).group_by("study_id")}
+    by_study = {
+        key[0]: part for key, part in boxes.filter(pl.col("finding").is_in(list(findings))).group_by("study_id")
+    }
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True, exist_ok=True)
@@ -56,10 +70,15 @@ def write_dataset(
         split = "val" if validate[index] else "train"
         Image.fromarray(film).convert("RGB").save(folder / "images" / split / f"{index:06d}.png", compress_level=1)
         rows = by_study.get(study)
-        lines = [] if rows is None else [
-            f"{number[r['finding']]} {(r['x'] + r['width'] / 2) / size:.6f} {(r['y'] + r['height'] / 2) / size:.6f}"
-            f" {r['width'] / size:.6f} {r['height'] / size:.6f}" for r in rows.iter_rows(named=True)
-        ]
+        lines = (
+            []
+            if rows is None
+            else [
+                f"{number[r['finding']]} {(r['x'] + r['width'] / 2) / size:.6f} {(r['y'] + r['height'] / 2) / size:.6f}"
+                f" {r['width'] / size:.6f} {r['height'] / size:.6f}"
+                for r in rows.iter_rows(named=True)
+            ]
+        )
         (folder / "labels" / split / f"{index:06d}.txt").write_text("\n".join(lines))
     data = folder / "data.yaml"
     names = json.dumps({i: f for f, i in number.items()})
@@ -68,7 +87,14 @@ def write_dataset(
 
 
 def train_detector(
-    data: Path, findings: Sequence[str], settings: RegionSettings, *, device: str, folder: Path, out: Path, progress: Progress
+    data: Path,
+    findings: Sequence[str],
+    settings: RegionSettings,
+    *,
+    device: str,
+    folder: Path,
+    out: Path,
+    progress: Progress,
 ) -> None:
     """Train a detector on a YOLO data set, going on from its last epoch after a stop, and save it under ``out``."""
     ultralytics = _ultralytics(folder)
@@ -78,11 +104,36 @@ def train_detector(
     with progress.task("detector", settings.epochs) as advance:
         model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
         model.train(
-            data=str(data), epochs=settings.epochs, imgsz=settings.image_size, batch=settings.batch, device=device,
-            project=str(folder), name="run", exist_ok=True, resume=last.exists(), seed=settings.seed, deterministic=True,
-            workers=0, amp=False, plots=False, verbose=False, val=False, pretrained=False, optimizer="AdamW", lr0=2e-3, nbs=settings.batch, warmup_epochs=1.0,
+            data=str(data),
+            epochs=settings.epochs,
+            imgsz=settings.image_size,
+            batch=settings.batch,
+            device=device,
+            project=str(folder),
+            name="run",
+            exist_ok=True,
+            resume=last.exists(),
+            seed=settings.seed,
+            deterministic=True,
+            workers=0,
+            amp=False,
+            plots=False,
+            verbose=False,
+            val=False,
+            pretrained=False,
+            optimizer="AdamW",
+            lr0=2e-3,
+            nbs=settings.batch,
+            warmup_epochs=1.0,
             # A film is never flipped (the heart has a side), recoloured or cut into mosaics.
-            fliplr=0.0, flipud=0.0, mosaic=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.2, erasing=0.0, auto_augment=None,
+            fliplr=0.0,
+            flipud=0.0,
+            mosaic=0.0,
+            hsv_h=0.0,
+            hsv_s=0.0,
+            hsv_v=0.2,
+            erasing=0.0,
+            auto_augment=None,
         )
     out.mkdir(parents=True, exist_ok=True)
     trained = model.trainer.ema.ema if model.trainer.ema else model.trainer.model
@@ -101,7 +152,9 @@ def load_detector(folder: Path, work: Path) -> Any:
         facts = json.loads((folder / "detector.json").read_text())
         weights = load_file(folder / "detector.safetensors")
     except OSError as error:
-        raise SettingsError(f"no detector under {folder}: {error}. Expected detector.json and detector.safetensors.") from error
+        raise SettingsError(
+            f"no detector under {folder}: {error}. Expected detector.json and detector.safetensors."
+        ) from error
     model = ultralytics.YOLO(facts["architecture"], task="detect")
     model.model = DetectionModel(facts["architecture"], nc=len(facts["findings"]), verbose=False)
     model.model.load_state_dict(weights)
@@ -110,7 +163,13 @@ def load_detector(folder: Path, work: Path) -> Any:
 
 
 def detect(
-    model: Any, films: np.ndarray, study_ids: Sequence[str], settings: RegionSettings, *, device: str, progress: Progress,
+    model: Any,
+    films: np.ndarray,
+    study_ids: Sequence[str],
+    settings: RegionSettings,
+    *,
+    device: str,
+    progress: Progress,
     batch: int = 64,
 ) -> pl.DataFrame:
     """Boxes that a detector finds, in pixels of the films: the columns of REGIONS."""
@@ -120,14 +179,26 @@ def detect(
         for start in range(0, len(films), batch):
             part = films[start : start + batch]
             results = model.predict(
-                [np.repeat(f[..., None], 3, axis=-1) for f in part], imgsz=settings.image_size, conf=settings.confidence,
-                device=device, verbose=False,
+                [np.repeat(f[..., None], 3, axis=-1) for f in part],
+                imgsz=settings.image_size,
+                conf=settings.confidence,
+                device=device,
+                verbose=False,
             )
             for study, result in zip(study_ids[start : start + batch], results, strict=True):
                 for (x0, y0, x1, y1), kind, confidence in zip(
                     result.boxes.xyxy.tolist(), result.boxes.cls.tolist(), result.boxes.conf.tolist(), strict=True
                 ):
-                    rows.append({"study_id": study, "finding": names[int(kind)], "x": x0, "y": y0, "width": x1 - x0,
-                                 "height": y1 - y0, "confidence": confidence})
+                    rows.append(
+                        {
+                            "study_id": study,
+                            "finding": names[int(kind)],
+                            "x": x0,
+                            "y": y0,
+                            "width": x1 - x0,
+                            "height": y1 - y0,
+                            "confidence": confidence,
+                        }
+                    )
             advance(len(part))
     return pl.DataFrame(rows, schema=REGIONS)

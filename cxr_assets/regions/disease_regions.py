@@ -54,7 +54,12 @@ def _tables(writer: PartitionWriter, regions: pl.DataFrame, recalled: pl.DataFra
 
 
 def _detect_and_write(
-    project: Project, step: Step, settings: RegionSettings, studies: pl.DataFrame, boxes: pl.DataFrame, trainable: pl.DataFrame
+    project: Project,
+    step: Step,
+    settings: RegionSettings,
+    studies: pl.DataFrame,
+    boxes: pl.DataFrame,
+    trainable: pl.DataFrame,
 ) -> None:
     work = step.work() / step.identity[:16]
     work.mkdir(parents=True, exist_ok=True)
@@ -64,16 +69,24 @@ def _detect_and_write(
     model_folder = settings.weights
     if model_folder is None:
         model_folder = work / "model"
-        learned = studies.filter((pl.col("split") == "train") & pl.col("study_id").is_in(trainable["study_id"].implode()))
+        learned = studies.filter(
+            (pl.col("split") == "train") & pl.col("study_id").is_in(trainable["study_id"].implode())
+        )
         learned = learned.head(settings.max_films)
         films = read_films(project.store, learned["image_file"].to_list(), size)
         check = np.arange(len(films)) % 10 == 0
         data = write_dataset(films, learned["study_id"].to_list(), boxes, findings, check, work / "data")
-        train_detector(data, findings, settings, device=device, folder=work, out=model_folder, progress=project.progress)
+        train_detector(
+            data, findings, settings, device=device, folder=work, out=model_folder, progress=project.progress
+        )
     shown = studies.sort(pl.col("split") != "test", "study_id").head(settings.predict_films or studies.height)
     films = read_films(project.store, shown["image_file"].to_list(), size)
     found = detect(
-        load_detector(model_folder, work), films, shown["study_id"].to_list(), settings, device=device,
+        load_detector(model_folder, work),
+        films,
+        shown["study_id"].to_list(),
+        settings,
+        device=device,
         progress=project.progress,
     )
     test = shown.filter(pl.col("split") == "test").select("study_id")
@@ -84,8 +97,12 @@ def _detect_and_write(
         masks = _write_masks(writer, found, findings, size)
         _tables(writer, found, recalled, masks)
         overall = recalled.filter(pl.col("finding") == "all")["value"]
-        writer.facts |= {"regions": found.height, "films": shown.height, "findings": findings,
-                         "recall": float(overall[0]) if len(overall) else None}
+        writer.facts |= {
+            "regions": found.height,
+            "films": shown.height,
+            "findings": findings,
+            "recall": float(overall[0]) if len(overall) else None,
+        }
     shutil.rmtree(work / "data", ignore_errors=True)
 
 

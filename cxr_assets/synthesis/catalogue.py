@@ -8,16 +8,29 @@ from cxr_assets.project import Made, Parent, Project
 from cxr_assets.synthesis.draw import stratum_keys
 
 CODE_VERSION = "1"
-COVERAGE = {"method": pl.String, "finding": pl.String, "age": pl.String, "sex": pl.String, "race": pl.String,
-            "stratum": pl.String, "real": pl.Int64, "planned": pl.Int64, "images": pl.Int64, "quarantined": pl.Int64,
-            "state": pl.String}
+COVERAGE = {
+    "method": pl.String,
+    "finding": pl.String,
+    "age": pl.String,
+    "sex": pl.String,
+    "race": pl.String,
+    "stratum": pl.String,
+    "real": pl.Int64,
+    "planned": pl.Int64,
+    "images": pl.Int64,
+    "quarantined": pl.Int64,
+    "state": pl.String,
+}
 
 
 def catalogue_finding(project: Project, finding: str, method: str) -> Made:
     """Gather the strata of one finding; each must have been drawn."""
     strata = project.grid.of_finding(finding)
     step = project.step(
-        "synthetic_catalogue", {"finding": finding, "method": method}, config={}, code_version=CODE_VERSION,
+        "synthetic_catalogue",
+        {"finding": finding, "method": method},
+        config={},
+        code_version=CODE_VERSION,
         parents=[Parent("synthetic_images", "summarised_from", stratum_keys(method, s)) for s in strata],
     )
     if made := step.current():
@@ -30,11 +43,16 @@ def catalogue_finding(project: Project, finding: str, method: str) -> Made:
     coverage = (
         plan.join(counts, on="stratum", how="left")
         .with_columns(pl.col("images", "quarantined").fill_null(0), pl.lit(method).alias("method"))
-        .with_columns(state=pl.when(pl.col("images") < pl.col("planned")).then(pl.lit("short")).otherwise(pl.lit("complete")))
+        .with_columns(
+            state=pl.when(pl.col("images") < pl.col("planned")).then(pl.lit("short")).otherwise(pl.lit("complete"))
+        )
         .select(pl.col(name).cast(dtype) for name, dtype in COVERAGE.items())
     )
     with step.writing() as writer:
         writer.table("synthetic_catalogue", coverage)
-        writer.facts |= {"images": images.height, "quarantined": int(coverage["quarantined"].sum()),
-                         "short": int((coverage["state"] == "short").sum())}
+        writer.facts |= {
+            "images": images.height,
+            "quarantined": int(coverage["quarantined"].sum()),
+            "short": int((coverage["state"] == "short").sum()),
+        }
     return step.made()

@@ -23,12 +23,35 @@ from cxr_assets.warehouse.manifest import digest_json
 
 CODE_VERSION = "1"
 IMAGES = {
-    "image_id": pl.String, "method": pl.String, "finding": pl.String, "age": pl.String, "sex": pl.String, "race": pl.String,
-    "stratum": pl.String, "index": pl.Int64, "age_years": pl.Int64, "labels": pl.String, "prompt": pl.String,
-    "negative_prompt": pl.String, "demographics_json": pl.String, "seed": pl.Int64, "sampler": pl.String, "steps": pl.Int64,
-    "guidance": pl.Float64, "strength": pl.Float64, "width": pl.Int64, "height": pl.Int64, "base_id": pl.String,
-    "adapter_id": pl.String, "caption_policy": pl.String, "file": pl.String, "sha256": pl.String,
-    "cohort": pl.String, "terms": pl.String, "passed_quality": pl.Boolean, "reject_reason": pl.String,
+    "image_id": pl.String,
+    "method": pl.String,
+    "finding": pl.String,
+    "age": pl.String,
+    "sex": pl.String,
+    "race": pl.String,
+    "stratum": pl.String,
+    "index": pl.Int64,
+    "age_years": pl.Int64,
+    "labels": pl.String,
+    "prompt": pl.String,
+    "negative_prompt": pl.String,
+    "demographics_json": pl.String,
+    "seed": pl.Int64,
+    "sampler": pl.String,
+    "steps": pl.Int64,
+    "guidance": pl.Float64,
+    "strength": pl.Float64,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "base_id": pl.String,
+    "adapter_id": pl.String,
+    "caption_policy": pl.String,
+    "file": pl.String,
+    "sha256": pl.String,
+    "cohort": pl.String,
+    "terms": pl.String,
+    "passed_quality": pl.Boolean,
+    "reject_reason": pl.String,
 }
 
 
@@ -48,7 +71,12 @@ def sampler_settings(project: Project) -> SamplerSettings:
     """How this project draws."""
     s, d = project.settings.synthesis, project.settings.diffusion
     return SamplerSettings(
-        sampler=s.sampler, steps=s.steps, guidance=s.guidance, batch=s.batch, resolution=d.resolution, precision=s.precision
+        sampler=s.sampler,
+        steps=s.steps,
+        guidance=s.guidance,
+        batch=s.batch,
+        resolution=d.resolution,
+        precision=s.precision,
     )
 
 
@@ -75,8 +103,11 @@ def _step(
     requests = requests_of(stratum, planned, cofindings, seed=s.seed)
     config = {"sampler": sampler_settings(project).model_dump(exclude={"batch"}), "min_contrast": s.min_contrast}
     step = project.step(
-        "synthetic_images", stratum_keys(method, stratum), parents=[Parent("adapter", "drawn_with", {"method": method})],
-        config=config, code_version=CODE_VERSION,
+        "synthetic_images",
+        stratum_keys(method, stratum),
+        parents=[Parent("adapter", "drawn_with", {"method": method})],
+        config=config,
+        code_version=CODE_VERSION,
         extra_inputs={"plan": digest_json([[r.index, r.prompt, r.seed] for r in requests])},
     )
     return step, requests
@@ -84,7 +115,10 @@ def _step(
 
 def due_strata(project: Project, method: str) -> list[str]:
     """Strata of a method that are missing or stale, in grid order; none where the method has no adapter yet."""
-    if project.store.manifest("adapter", {"method": method}) is None or project.store.manifest("synthesis_plan") is None:
+    if (
+        project.store.manifest("adapter", {"method": method}) is None
+        or project.store.manifest("synthesis_plan") is None
+    ):
         return []
     return [str(job.stratum) for job in _jobs(project, method, list(project.grid)) if job.step.current() is None]
 
@@ -126,19 +160,29 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
     empty = [n for n, job in enumerate(due) if not job.requests]
     with project.progress.task(f"synthesise {method}", total) as advance:
         for number in empty:
-            yield due[number].stratum, _commit(project, due[number], method, [], settings, adapter.digest, bundle.base_id)
+            yield (
+                due[number].stratum,
+                _commit(project, due[number], method, [], settings, adapter.digest, bundle.base_id),
+            )
         for number, film in sampler.draw_all(wanted):
             films[number].append(film)
             advance(1, due[number].stratum.finding)
             if len(films[number]) == len(due[number].requests):
                 drawn = films.pop(number)
-                yield due[number].stratum, _commit(
-                    project, due[number], method, drawn, settings, adapter.digest, bundle.base_id
+                yield (
+                    due[number].stratum,
+                    _commit(project, due[number], method, drawn, settings, adapter.digest, bundle.base_id),
                 )
 
 
 def _commit(
-    project: Project, job: _Job, method: str, films: list[np.ndarray], sampler: SamplerSettings, adapter_id: str, base_id: str
+    project: Project,
+    job: _Job,
+    method: str,
+    films: list[np.ndarray],
+    sampler: SamplerSettings,
+    adapter_id: str,
+    base_id: str,
 ) -> Made:
     """Write one stratum: its images, their rows, the manifest."""
     stratum = job.stratum
@@ -153,15 +197,34 @@ def _commit(
             person = {"age": stratum.age, "age_years": request.age_years, "sex": stratum.sex, "race": stratum.race}
             rows.append(
                 {
-                    "image_id": name, "method": method, "finding": stratum.finding, "age": stratum.age, "sex": stratum.sex,
-                    "race": stratum.race, "stratum": str(stratum), "index": request.index, "age_years": request.age_years,
-                    "labels": "|".join(request.labels), "prompt": request.prompt,
-                    "negative_prompt": sampler.negative_prompt, "demographics_json": json.dumps(person, sort_keys=True),
-                    "seed": request.seed, "sampler": sampler.sampler, "steps": sampler.steps, "guidance": sampler.guidance,
-                    "strength": None, "width": film.shape[1], "height": film.shape[0], "base_id": base_id,
-                    "adapter_id": adapter_id, "caption_policy": project.settings.captions.policy,
-                    "file": entry.path, "sha256": hashlib.sha256(data).hexdigest(),
-                    "cohort": project.resolved.cohort, "terms": job.step.terms, "passed_quality": fault is None,
+                    "image_id": name,
+                    "method": method,
+                    "finding": stratum.finding,
+                    "age": stratum.age,
+                    "sex": stratum.sex,
+                    "race": stratum.race,
+                    "stratum": str(stratum),
+                    "index": request.index,
+                    "age_years": request.age_years,
+                    "labels": "|".join(request.labels),
+                    "prompt": request.prompt,
+                    "negative_prompt": sampler.negative_prompt,
+                    "demographics_json": json.dumps(person, sort_keys=True),
+                    "seed": request.seed,
+                    "sampler": sampler.sampler,
+                    "steps": sampler.steps,
+                    "guidance": sampler.guidance,
+                    "strength": None,
+                    "width": film.shape[1],
+                    "height": film.shape[0],
+                    "base_id": base_id,
+                    "adapter_id": adapter_id,
+                    "caption_policy": project.settings.captions.policy,
+                    "file": entry.path,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "cohort": project.resolved.cohort,
+                    "terms": job.step.terms,
+                    "passed_quality": fault is None,
                     "reject_reason": fault,
                 }
             )

@@ -21,7 +21,10 @@ class FillRequest:
 
 
 def fill_requests(
-    project: Project, *, busy: Collection[tuple[str, str]] = (), budget: int | None = None,
+    project: Project,
+    *,
+    busy: Collection[tuple[str, str]] = (),
+    budget: int | None = None,
     findings: Collection[str] | None = None,
 ) -> list[FillRequest]:
     """Runs that would make every stratum of every trained method current.

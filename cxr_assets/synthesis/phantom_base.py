@@ -53,18 +53,33 @@ def captions_of(studies: pl.DataFrame, *, anonymous_share: float = 0.0, seed: in
     return captions
 
 
-def make_oracle(settings: PhantomBaseSettings, folder: Path, out: Path, progress: Progress) -> tuple[Oracle, pl.DataFrame]:
+def make_oracle(
+    settings: PhantomBaseSettings, folder: Path, out: Path, progress: Progress
+) -> tuple[Oracle, pl.DataFrame]:
     """Train the oracle on films of its own and judge it on the last tenth, which it did not see."""
     drawn = draw_requests(
-        settings.oracle_films, size=128, seed=settings.seed + 1000, severity=settings.oracle_severity, folder=folder,
-        workers=settings.workers, progress=progress,
+        settings.oracle_films,
+        size=128,
+        seed=settings.seed + 1000,
+        severity=settings.oracle_severity,
+        folder=folder,
+        workers=settings.workers,
+        progress=progress,
     )
     split = int(0.9 * len(drawn.films))
     female = (drawn.studies["sex"] == "female").to_numpy().astype(np.int64)
     age = np.array([AGE_BINS.index(a) for a in drawn.studies["age_bin"]])
     oracle = train_oracle(
-        drawn.films[:split], drawn.labels[:split], female[:split], age[:split], findings=FINDINGS, ages=AGE_BINS,
-        steps=settings.oracle_steps, folder=folder / "oracle", identity=digest_json(settings.__dict__), progress=progress,
+        drawn.films[:split],
+        drawn.labels[:split],
+        female[:split],
+        age[:split],
+        findings=FINDINGS,
+        ages=AGE_BINS,
+        steps=settings.oracle_steps,
+        folder=folder / "oracle",
+        identity=digest_json(settings.__dict__),
+        progress=progress,
     )
     oracle.save(out)
     held_out = recoverability(oracle.judge(drawn.films[split:]), drawn.studies[split:], AGE_BINS)
@@ -73,8 +88,14 @@ def make_oracle(settings: PhantomBaseSettings, folder: Path, out: Path, progress
 
 
 def pretrain_phantom(
-    settings: PhantomBaseSettings, training: PretrainSettings, *, folder: Path, device: torch.device,
-    out: Path = PHANTOM_BASE, oracle_out: Path = ORACLE, progress: Progress | None = None,
+    settings: PhantomBaseSettings,
+    training: PretrainSettings,
+    *,
+    folder: Path,
+    device: torch.device,
+    out: Path = PHANTOM_BASE,
+    oracle_out: Path = ORACLE,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Draw, train, judge and write everything that ships; call again after a stop and it goes on.
 
@@ -84,8 +105,13 @@ def pretrain_phantom(
     """
     progress = progress or Progress()
     drawn = draw_requests(
-        settings.films, size=training.architecture.resolution, seed=settings.seed, severity=settings.severity, folder=folder,
-        workers=settings.workers, progress=progress,
+        settings.films,
+        size=training.architecture.resolution,
+        seed=settings.seed,
+        severity=settings.severity,
+        folder=folder,
+        workers=settings.workers,
+        progress=progress,
     )
     captions = captions_of(drawn.studies, anonymous_share=ANONYMOUS_SHARE, seed=settings.seed)
     data = {"films": settings.films, "seed": settings.seed, "severity": settings.severity, "captions": captions[:50]}
@@ -99,8 +125,15 @@ def pretrain_phantom(
 
 
 def write_card(
-    out: Path, oracle: Oracle, held_out: pl.DataFrame, real: PhantomFilms, record: dict[str, Any],
-    settings: PhantomBaseSettings, *, device: torch.device, progress: Progress,
+    out: Path,
+    oracle: Oracle,
+    held_out: pl.DataFrame,
+    real: PhantomFilms,
+    record: dict[str, Any],
+    settings: PhantomBaseSettings,
+    *,
+    device: torch.device,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Judge samples of the shipped model and write the training record, the pictures and the model card."""
     from cxr_assets.cohorts.phantom.population import sample_requests
@@ -116,7 +149,12 @@ def write_card(
     folder.mkdir(parents=True, exist_ok=True)
     loss_curve({"VAE": record["vae_losses"], "U-Net": record["unet_losses"]}, folder / "loss.png")
     film_grid(films[:48], folder / "samples.png", columns=12, captions=captions_of(asked[:48]))
-    full = {**record, "samples": seen.to_dicts(), "oracle_on_real": held_out.to_dicts(), "sampler": sampler.model_dump()}
+    full = {
+        **record,
+        "samples": seen.to_dicts(),
+        "oracle_on_real": held_out.to_dicts(),
+        "sampler": sampler.model_dump(),
+    }
     (folder / "training.json").write_text(json.dumps(full, indent=1) + "\n")
     (out / "README.md").write_text(_card(full, seen, held_out))
     return full
@@ -125,9 +163,10 @@ def write_card(
 def _card(record: dict[str, Any], seen: pl.DataFrame, held_out: pl.DataFrame) -> str:
     joined = seen.join(held_out, on=["quantity", "metric"], suffix="_real")
     rows = "\n".join(
-        f"| {r['quantity']} | {r['metric']} | {r['value']:.3f} | {r['value_real']:.3f} |" for r in joined.iter_rows(named=True)
+        f"| {r['quantity']} | {r['metric']} | {r['value']:.3f} | {r['value_real']:.3f} |"
+        for r in joined.iter_rows(named=True)
     )
-    auroc = seen.filter(pl.col("metric") == "auroc")["value"]
+    auroc = seen.filter(pl.col("metric") == "auroc")["value"].to_numpy()
     s = record["settings"]
     return f"""# Phantom base model
 
@@ -136,16 +175,16 @@ numerical chest phantom, 128 × 128. It knows nothing of patients: every film it
 `cxr_assets.cohorts.phantom`. It stands for the pretrained model that a lab would start from, so that the whole pipeline
 runs where no weights can be had. Race in its prompts is an acquisition style, never anatomy.
 
-Trained by `cxr pretrain-phantom` on {record['films']:,} films with true labels and all groups alike: VAE
-{s['vae_steps']:,} steps of {s['vae_batch']}, U-Net and text encoder {s['unet_steps']:,} steps of {s['unet_batch']}, min-SNR
-{s['min_snr']:g}, weights averaged. `record/training.json` has every setting and loss, `record/loss.png` the curves.
+Trained by `cxr pretrain-phantom` on {record["films"]:,} films with true labels and all groups alike: VAE
+{s["vae_steps"]:,} steps of {s["vae_batch"]}, U-Net and text encoder {s["unet_steps"]:,} steps of {s["unet_batch"]}, min-SNR
+{s["min_snr"]:g}, weights averaged. `record/training.json` has every setting and loss, `record/loss.png` the curves.
 
 Prompts: `chest x-ray, 63 year old black female, pleural effusion and edema`; the person may be left out.
 
 ## What the oracle sees
 
-{len(seen)} figures on {seen['n'][0]:,} samples ({record['sampler']['sampler']}, {record['sampler']['steps']} steps, guidance
-{record['sampler']['guidance']:g}); beside them the oracle's own figures on films it had not seen, which bound them.
+{len(seen)} figures on {seen["n"][0]:,} samples ({record["sampler"]["sampler"]}, {record["sampler"]["steps"]} steps, guidance
+{record["sampler"]["guidance"]:g}); beside them the oracle's own figures on films it had not seen, which bound them.
 Mean AUROC over findings {auroc.mean():.3f}, lowest {auroc.min():.3f}.
 
 | asked for | metric | samples | real phantom films |

@@ -40,7 +40,13 @@ def _draw_chunk(path: Path, population: Population, start: int, stop: int, size:
 
 
 def draw_requests(
-    n: int, *, size: int, seed: int, severity: tuple[float, float], folder: Path, workers: int = 2,
+    n: int,
+    *,
+    size: int,
+    seed: int,
+    severity: tuple[float, float],
+    folder: Path,
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> PhantomFilms:
     """Draw ``n`` requested films, or take up those that an earlier call left in ``folder``.
@@ -54,14 +60,18 @@ def draw_requests(
     folder.mkdir(parents=True, exist_ok=True)
     chunks = [(folder / f"{start:07d}.npy", start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
     missing = [chunk for chunk in chunks if not chunk[0].exists()]
-    with (progress or Progress()).task(f"draw {n} films", n, n - sum(stop - start for _, start, stop in missing)) as advance:
-        with ProcessPoolExecutor(workers) as pool:
-            jobs = [
-                (pool.submit(_draw_chunk, path, population, start, stop, size, seed), stop - start)
-                for path, start, stop in missing
-            ]
-            for job, drawn in jobs:
-                job.result()
-                advance(drawn)
+    with (
+        (progress or Progress()).task(
+            f"draw {n} films", n, n - sum(stop - start for _, start, stop in missing)
+        ) as advance,
+        ProcessPoolExecutor(workers) as pool,
+    ):
+        jobs = [
+            (pool.submit(_draw_chunk, path, population, start, stop, size, seed), stop - start)
+            for path, start, stop in missing
+        ]
+        for job, drawn in jobs:
+            job.result()
+            advance(drawn)
     films = np.concatenate([np.load(path) for path, _, _ in chunks])
     return PhantomFilms(films, population.studies)

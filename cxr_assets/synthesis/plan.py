@@ -15,8 +15,15 @@ from cxr_assets.training import derive_seed
 
 CODE_VERSION = "1"
 NO_FINDING = "no_finding"
-PLAN = {"stratum": pl.String, "finding": pl.String, "age": pl.String, "sex": pl.String, "race": pl.String,
-        "real": pl.Int64, "planned": pl.Int64}
+PLAN = {
+    "stratum": pl.String,
+    "finding": pl.String,
+    "age": pl.String,
+    "sex": pl.String,
+    "race": pl.String,
+    "real": pl.Int64,
+    "planned": pl.Int64,
+}
 TEMPLATE = PromptTemplate()
 _GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 fill the unit interval evenly, however many there are
 
@@ -61,10 +68,14 @@ def even_fill(strata: int, budget: int) -> np.ndarray:
 
 def real_counts(grid: Grid, studies: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
     """Training studies labelled positive in each stratum, in grid order: the plan's columns but ``planned``."""
-    people = studies.filter(pl.col("split") == "train").select("study_id", pl.col("age_bin", "sex", "race").fill_null("unknown"))
+    people = studies.filter(pl.col("split") == "train").select(
+        "study_id", pl.col("age_bin", "sex", "race").fill_null("unknown")
+    )
     positives = (
-        findings.filter(pl.col("value") == 1).join(people, on="study_id")
-        .group_by("finding", age="age_bin", sex="sex", race="race").agg(real=pl.len().cast(pl.Int64))
+        findings.filter(pl.col("value") == 1)
+        .join(people, on="study_id")
+        .group_by("finding", age="age_bin", sex="sex", race="race")
+        .agg(real=pl.len().cast(pl.Int64))
     )
     frame = pl.DataFrame(
         [{"stratum": str(s), "finding": s.finding, "age": s.age, "sex": s.sex, "race": s.race} for s in grid],
@@ -93,7 +104,9 @@ def plan_synthesis(project: Project) -> Made:
     """Plan as many images as the largest configured mix needs, targeted or even, and a minimum for every stratum."""
     s = project.settings.synthesis
     step = project.step(
-        "synthesis_plan", parents=[Parent("studies", "drawn_from")], code_version=CODE_VERSION,
+        "synthesis_plan",
+        parents=[Parent("studies", "drawn_from")],
+        code_version=CODE_VERSION,
         config={"per_stratum": s.per_stratum, "max_ratio": s.max_ratio, "seed": s.seed},
     )
     if made := step.current():
@@ -106,7 +119,11 @@ def plan_synthesis(project: Project) -> Made:
     with step.writing() as writer:
         writer.table("synthesis_plan", plan.with_columns(planned=pl.Series(planned)))
         writer.table("synthesis_cofindings", cofinding_probabilities(project.grid, studies, findings))
-        writer.facts |= {"images": int(planned.sum()), "empty_strata": int((real == 0).sum()), "train": train_size(studies)}
+        writer.facts |= {
+            "images": int(planned.sum()),
+            "empty_strata": int((real == 0).sum()),
+            "train": train_size(studies),
+        }
     return step.made()
 
 
@@ -141,18 +158,26 @@ def image_request(stratum: Stratum, index: int, others: Mapping[str, float], *, 
     """
     rng = np.random.default_rng(derive_seed("request", seed, stratum, index))
     draws = rng.random(len(others))
-    beside = [] if stratum.finding == NO_FINDING else [
-        f for f, u in zip(sorted(others), draws, strict=True) if u < others[f] and f != NO_FINDING
-    ]
+    beside = (
+        []
+        if stratum.finding == NO_FINDING
+        else [f for f, u in zip(sorted(others), draws, strict=True) if u < others[f] and f != NO_FINDING]
+    )
     known_age = stratum.age != "unknown"
     low, high = age_range(stratum.age) if known_age else (0, 0)
     age = int(rng.integers(low, high + 1))
     labels = (stratum.finding, *beside)
     person: dict[str, object] = {
-        "age": age if known_age else None, "sex": _or_none(stratum.sex), "race": _or_none(stratum.race)
+        "age": age if known_age else None,
+        "sex": _or_none(stratum.sex),
+        "race": _or_none(stratum.race),
     }
     return ImageRequest(
-        stratum, index, age, labels, TEMPLATE.render(labels, **person),  # type: ignore[arg-type]
+        stratum,
+        index,
+        age,
+        labels,
+        TEMPLATE.render(labels, **person),  # type: ignore[arg-type]
         derive_seed("image", seed, stratum, index),
     )
 

@@ -13,8 +13,16 @@ from cxr_assets.synthesis.draw import stratum_keys
 from cxr_assets.training import derive_seed
 
 CODE_VERSION = "1"
-QUALITY = {"method": pl.String, "quantity": pl.String, "metric": pl.String, "features": pl.String, "value": pl.Float64,
-           "floor": pl.Float64, "n": pl.Int64, "null_reason": pl.String}
+QUALITY = {
+    "method": pl.String,
+    "quantity": pl.String,
+    "metric": pl.String,
+    "features": pl.String,
+    "value": pl.Float64,
+    "floor": pl.Float64,
+    "n": pl.Int64,
+    "null_reason": pl.String,
+}
 LARGEST_SAMPLE = 2000
 
 
@@ -22,7 +30,9 @@ def assemble_set(project: Project, method: str) -> Made:
     """Compact a method's images into one table and measure them."""
     findings = project.grid.findings
     step = project.step(
-        "synthetic_set", {"method": method}, code_version=CODE_VERSION,
+        "synthetic_set",
+        {"method": method},
+        code_version=CODE_VERSION,
         config={"features": project.settings.evaluation.features, "seed": project.settings.evaluation.seed},
         parents=[Parent("synthetic_catalogue", "summarised_from", {"finding": f, "method": method}) for f in findings],
     )
@@ -36,7 +46,8 @@ def assemble_set(project: Project, method: str) -> Made:
         writer.table("synthetic_quality", quality)
         shown = quality.filter(pl.col("value").is_not_null())
         writer.facts |= {
-            "images": images.height, "passed": int(images["passed_quality"].sum()),
+            "images": images.height,
+            "passed": int(images["passed_quality"].sum()),
             "lowest_pass_rate": min((rates["passed"] / rates["n"]).to_list(), default=None),
             "figures": {f"{r['quantity']} {r['metric']}": r["value"] for r in shown.iter_rows(named=True)},
         }
@@ -52,7 +63,9 @@ def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame
     sample = passed.with_columns(order=pl.Series(order, dtype=pl.Int64)).sort("order").head(LARGEST_SAMPLE)
     films = read_films(project.store, sample["file"].to_list(), size)
     real = project.store.table("studies").filter((pl.col("split") == "train") & pl.col("image_file").is_not_null())
-    real = real.with_columns(order=pl.Series([derive_seed("half", seed, p) for p in real["patient_id"]], dtype=pl.Int64))
+    real = real.with_columns(
+        order=pl.Series([derive_seed("half", seed, p) for p in real["patient_id"]], dtype=pl.Int64)
+    )
     real = real.sort("order", "study_id").head(2 * LARGEST_SAMPLE)
     real_films = read_films(project.store, real["image_file"].to_list(), size)
     halves = (real["order"] % 2 == 0).to_numpy()
@@ -60,13 +73,34 @@ def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame
     for name in project.settings.evaluation.features:
         d = distances(feature_space(name), films, real_films, halves, seed=seed)
         for metric, value, floor in (("frechet", d.frechet, d.frechet_floor), ("kernel", d.kernel, d.kernel_floor)):
-            rows.append({"method": method, "quantity": "distance", "metric": metric, "features": name, "value": value,
-                         "floor": floor, "n": d.n, "null_reason": d.null_reason if value is None else None})
+            rows.append(
+                {
+                    "method": method,
+                    "quantity": "distance",
+                    "metric": metric,
+                    "features": name,
+                    "value": value,
+                    "floor": floor,
+                    "n": d.n,
+                    "null_reason": d.null_reason if value is None else None,
+                }
+            )
     if project.resolved.cohort == "phantom" and len(films):
         oracle = Oracle.load()
         seen = recoverability(oracle.judge(films), asked_for(sample, oracle.findings), oracle.ages)
-        rows += [{"method": method, "features": "oracle", "floor": None, "null_reason": None, "quantity": r["quantity"],
-                  "metric": r["metric"], "value": r["value"], "n": r["n"]} for r in seen.iter_rows(named=True)]
+        rows += [
+            {
+                "method": method,
+                "features": "oracle",
+                "floor": None,
+                "null_reason": None,
+                "quantity": r["quantity"],
+                "metric": r["metric"],
+                "value": r["value"],
+                "n": r["n"],
+            }
+            for r in seen.iter_rows(named=True)
+        ]
     return pl.DataFrame(rows, schema=QUALITY)
 
 

@@ -60,11 +60,10 @@ class Store:
     def put_bytes(self, relative: str | Path, data: bytes) -> FileEntry:
         """Write one file by hidden name and rename, so that a reader sees the old bytes or the new, never a part."""
         target = self.path(relative)
-        with self._hidden(target) as hidden:
-            with hidden.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+        with self._hidden(target) as hidden, hidden.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
         return self.entry(target)
 
     def put_frame(self, relative: str | Path, frame: pl.DataFrame) -> FileEntry:
@@ -100,7 +99,9 @@ class Store:
             lock = FileLock(path, timeout=timeout)
             lock.acquire()
         except TimeoutError as error:
-            raise StorageError(f"{asset} {partition_text(keys)} is being made by another run: {path} is locked.") from error
+            raise StorageError(
+                f"{asset} {partition_text(keys)} is being made by another run: {path} is locked."
+            ) from error
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}. Nothing was changed.") from error
         try:
@@ -127,9 +128,18 @@ class Store:
             yield writer
             files = sorted(writer.files.values(), key=lambda entry: entry.path)
             draft = Manifest(
-                asset=asset, partition=keys, digest=digest_of(files), rows=writer.rows, files=files, inputs=dict(inputs),
-                config_digest=config_digest, code_version=code_version, run_id=self.run.run_id, terms=terms,
-                made_at=datetime.now(UTC).isoformat(timespec="seconds"), facts=writer.facts,
+                asset=asset,
+                partition=keys,
+                digest=digest_of(files),
+                rows=writer.rows,
+                files=files,
+                inputs=dict(inputs),
+                config_digest=config_digest,
+                code_version=code_version,
+                run_id=self.run.run_id,
+                terms=terms,
+                made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                facts=writer.facts,
             )
             rows = provenance_frames(draft, self.run, writer.edges)
             provenance = [
@@ -168,7 +178,9 @@ class Store:
             except FileNotFoundError:
                 continue  # being replaced by a writer at this moment
             except ValueError as error:
-                raise StorageError(f"{path} is not a manifest ({error}). Delete it and make the partition again.") from error
+                raise StorageError(
+                    f"{path} is not a manifest ({error}). Delete it and make the partition again."
+                ) from error
 
     def digest(self, asset: str, keys: Mapping[str, str] | None = None) -> str | None:
         """Content digest of a partition, None where it is missing."""
@@ -176,7 +188,13 @@ class Store:
         return manifest.digest if manifest else None
 
     def is_current(
-        self, asset: str, keys: Mapping[str, str] | None, *, inputs: Mapping[str, str], config_digest: str, code_version: str
+        self,
+        asset: str,
+        keys: Mapping[str, str] | None,
+        *,
+        inputs: Mapping[str, str],
+        config_digest: str,
+        code_version: str,
     ) -> bool:
         """True if the partition was made from these inputs, settings and code."""
         manifest = self.manifest(asset, keys)

@@ -12,19 +12,43 @@ from cxr_assets.warehouse.manifest import Manifest, partition_text
 from cxr_assets.warehouse.runinfo import RunInfo, git_commit
 
 RUNS = {
-    "run_id": pl.String, "kind": pl.String, "asset": pl.String, "partition": pl.String, "started_at": pl.String,
-    "ended_at": pl.String, "status": pl.String, "code_version": pl.String, "package_version": pl.String,
-    "git_commit": pl.String, "config_digest": pl.String, "host_kind": pl.String, "device": pl.String,
-    "parent_run_id": pl.String, "retry_number": pl.Int64,
+    "run_id": pl.String,
+    "kind": pl.String,
+    "asset": pl.String,
+    "partition": pl.String,
+    "started_at": pl.String,
+    "ended_at": pl.String,
+    "status": pl.String,
+    "code_version": pl.String,
+    "package_version": pl.String,
+    "git_commit": pl.String,
+    "config_digest": pl.String,
+    "host_kind": pl.String,
+    "device": pl.String,
+    "parent_run_id": pl.String,
+    "retry_number": pl.Int64,
 }
 ARTEFACTS = {
-    "artefact_id": pl.String, "kind": pl.String, "asset": pl.String, "partition": pl.String, "path": pl.String,
-    "bytes": pl.Int64, "sha256": pl.String, "files": pl.Int64, "rows": pl.Int64, "run_id": pl.String,
-    "made_at": pl.String, "terms": pl.String,
+    "artefact_id": pl.String,
+    "kind": pl.String,
+    "asset": pl.String,
+    "partition": pl.String,
+    "path": pl.String,
+    "bytes": pl.Int64,
+    "sha256": pl.String,
+    "files": pl.Int64,
+    "rows": pl.Int64,
+    "run_id": pl.String,
+    "made_at": pl.String,
+    "terms": pl.String,
 }
 EDGES = {
-    "child_id": pl.String, "child_kind": pl.String, "parent_id": pl.String, "parent_kind": pl.String,
-    "relation": pl.String, "run_id": pl.String,
+    "child_id": pl.String,
+    "child_kind": pl.String,
+    "parent_id": pl.String,
+    "parent_kind": pl.String,
+    "relation": pl.String,
+    "run_id": pl.String,
 }
 
 
@@ -32,17 +56,35 @@ def provenance_frames(manifest: Manifest, run: RunInfo, edges: Sequence[dict[str
     """Rows of ``runs``, ``artefacts`` and ``edges`` for one partition that has just been written."""
     partition = partition_text(manifest.partition)
     runs = {
-        "run_id": run.run_id, "kind": run.kind, "asset": manifest.asset, "partition": partition,
-        "started_at": run.started_at, "ended_at": datetime.now(UTC).isoformat(timespec="seconds"), "status": "done",
-        "code_version": manifest.code_version, "package_version": run.package_version, "git_commit": git_commit(),
-        "config_digest": manifest.config_digest, "host_kind": f"{platform.system()}-{platform.machine()}",
-        "device": run.device, "parent_run_id": run.parent_run_id, "retry_number": run.retry_number,
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "asset": manifest.asset,
+        "partition": partition,
+        "started_at": run.started_at,
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "done",
+        "code_version": manifest.code_version,
+        "package_version": run.package_version,
+        "git_commit": git_commit(),
+        "config_digest": manifest.config_digest,
+        "host_kind": f"{platform.system()}-{platform.machine()}",
+        "device": run.device,
+        "parent_run_id": run.parent_run_id,
+        "retry_number": run.retry_number,
     }
     artefact = {
-        "artefact_id": manifest.digest, "kind": manifest.asset, "asset": manifest.asset, "partition": partition,
-        "path": manifest.files[0].path if manifest.files else "", "bytes": sum(f.bytes for f in manifest.files),
-        "sha256": manifest.digest, "files": len(manifest.files), "rows": sum(manifest.rows.values()),
-        "run_id": run.run_id, "made_at": manifest.made_at, "terms": manifest.terms,
+        "artefact_id": manifest.digest,
+        "kind": manifest.asset,
+        "asset": manifest.asset,
+        "partition": partition,
+        "path": manifest.files[0].path if manifest.files else "",
+        "bytes": sum(f.bytes for f in manifest.files),
+        "sha256": manifest.digest,
+        "files": len(manifest.files),
+        "rows": sum(manifest.rows.values()),
+        "run_id": run.run_id,
+        "made_at": manifest.made_at,
+        "terms": manifest.terms,
     }
     links = [
         {"child_id": manifest.digest, "child_kind": manifest.asset, "run_id": run.run_id, **edge} for edge in edges

@@ -11,8 +11,17 @@ from collections.abc import Iterable
 from cxr_assets.errors import InputError
 
 STRICTNESS = (
-    "generated", "cc-by", "nih-open", "odbl", "rsna-research", "cc-by-nc-nd", "per-image", "bimcv-research",
-    "stanford-research", "physionet-credentialed", "unknown",
+    "generated",
+    "cc-by",
+    "nih-open",
+    "odbl",
+    "rsna-research",
+    "cc-by-nc-nd",
+    "per-image",
+    "bimcv-research",
+    "stanford-research",
+    "physionet-credentialed",
+    "unknown",
 )
 
 

@@ -10,16 +10,27 @@ from dagster_project.emit import GPU_TAGS, OWNER, check_specs, result
 from dagster_project.resources import ProjectResource
 
 
-@dg.asset(group_name="cohort", kinds={"parquet", "duckdb"}, owners=[OWNER], code_version=curation.CODE_VERSION,
-          check_specs=check_specs("studies"))
+@dg.asset(
+    group_name="cohort",
+    kinds={"parquet", "duckdb"},
+    owners=[OWNER],
+    code_version=curation.CODE_VERSION,
+    check_specs=check_specs("studies"),
+)
 def studies(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Curated studies of the cohort with patients, findings, boxes, reports, quarantine and films at working resolution."""
     opened = project.open(context)
     return result(opened, curation.curate_studies(opened))
 
 
-@dg.asset(group_name="cohort", kinds={"parquet", "duckdb"}, owners=[OWNER], code_version=captioning.CODE_VERSION,
-          deps=[studies], check_specs=check_specs("captions"))
+@dg.asset(
+    group_name="cohort",
+    kinds={"parquet", "duckdb"},
+    owners=[OWNER],
+    code_version=captioning.CODE_VERSION,
+    deps=[studies],
+    check_specs=check_specs("captions"),
+)
 def captions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """What the generator is told about each study, within 77 tokens, and what became of every report."""
     opened = project.open(context)
@@ -27,8 +38,16 @@ def captions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.
     return result(opened, made)
 
 
-@dg.asset(group_name="cohort", kinds={"pytorch", "yolo"}, owners=[OWNER], code_version=regions.CODE_VERSION, pool="gpu",
-          op_tags=GPU_TAGS, deps=[studies], check_specs=check_specs("disease_regions"))
+@dg.asset(
+    group_name="cohort",
+    kinds={"pytorch", "yolo"},
+    owners=[OWNER],
+    code_version=regions.CODE_VERSION,
+    pool="gpu",
+    op_tags=GPU_TAGS,
+    deps=[studies],
+    check_specs=check_specs("disease_regions"),
+)
 def disease_regions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Boxes and masks of findings from a YOLOv8 detector trained on the cohort's boxes, with its recall."""
     opened = project.open(context)

@@ -11,16 +11,29 @@ from dagster_project.partitions import arms
 from dagster_project.resources import ProjectResource
 
 
-@dg.asset(group_name="evaluation", kinds={"parquet", "duckdb"}, owners=[OWNER], code_version=scorecards.CODE_VERSION,
-          partitions_def=arms, deps=[predictions], check_specs=check_specs("fairness_scorecard", arms))
+@dg.asset(
+    group_name="evaluation",
+    kinds={"parquet", "duckdb"},
+    owners=[OWNER],
+    code_version=scorecards.CODE_VERSION,
+    partitions_def=arms,
+    deps=[predictions],
+    check_specs=check_specs("fairness_scorecard", arms),
+)
 def fairness_scorecard(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Performance and fairness of one arm, every figure with a patient-clustered interval, gaps beside what chance gives."""
     opened = project.open(context)
     return result(opened, scorecards.score_predictions(opened, Arm.parse(context.partition_key)))
 
 
-@dg.asset(group_name="evaluation", kinds={"html"}, owners=[OWNER], code_version=reporting.CODE_VERSION,
-          deps=[fairness_scorecard], check_specs=check_specs("report"))
+@dg.asset(
+    group_name="evaluation",
+    kinds={"html"},
+    owners=[OWNER],
+    code_version=reporting.CODE_VERSION,
+    deps=[fairness_scorecard],
+    check_specs=check_specs("report"),
+)
 def report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """One self-contained HTML page: scorecards, gaps before and after, film grids, lineage."""
     opened = project.open(context)

@@ -9,25 +9,49 @@ from dagster_project.partitions import methods
 from dagster_project.resources import ProjectResource
 
 
-@dg.asset(group_name="generators", kinds={"pytorch", "diffusers"}, owners=[OWNER], code_version=base.CODE_VERSION, pool="gpu",
-          op_tags=GPU_TAGS, deps=[studies, captions], check_specs=check_specs("base_model"))
+@dg.asset(
+    group_name="generators",
+    kinds={"pytorch", "diffusers"},
+    owners=[OWNER],
+    code_version=base.CODE_VERSION,
+    pool="gpu",
+    op_tags=GPU_TAGS,
+    deps=[studies, captions],
+    check_specs=check_specs("base_model"),
+)
 def base_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The Stable Diffusion that every method starts from: shipped, local, from the hub, or trained here from scratch."""
     opened = project.open(context)
     return result(opened, base.make_base_model(opened))
 
 
-@dg.asset(group_name="generators", kinds={"pytorch", "safetensors"}, owners=[OWNER], code_version=cache.CODE_VERSION,
-          pool="gpu", op_tags=GPU_TAGS, deps=[studies, captions, base_model], check_specs=check_specs("latents"))
+@dg.asset(
+    group_name="generators",
+    kinds={"pytorch", "safetensors"},
+    owners=[OWNER],
+    code_version=cache.CODE_VERSION,
+    pool="gpu",
+    op_tags=GPU_TAGS,
+    deps=[studies, captions, base_model],
+    check_specs=check_specs("latents"),
+)
 def latents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """VAE posteriors of all training films and text states of all captions, computed once for every method."""
     opened = project.open(context)
     return result(opened, cache.cache_latents(opened))
 
 
-@dg.asset(group_name="generators", kinds={"pytorch", "lora"}, owners=[OWNER], code_version=adapters.CODE_VERSION, pool="gpu",
-          op_tags=GPU_TAGS, partitions_def=methods, deps=[studies, captions, latents],
-          check_specs=check_specs("adapter", methods))
+@dg.asset(
+    group_name="generators",
+    kinds={"pytorch", "lora"},
+    owners=[OWNER],
+    code_version=adapters.CODE_VERSION,
+    pool="gpu",
+    op_tags=GPU_TAGS,
+    partitions_def=methods,
+    deps=[studies, captions, latents],
+    check_specs=check_specs("adapter", methods),
+)
 def adapter(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """LoRA adapter of one method, in diffusers' format, with its training record and the rows that it learned from."""
     opened = project.open(context)

@@ -25,8 +25,12 @@ SETTINGS = {
     "evaluation": {"replicates": 100, "min_positives": 3, "min_negatives": 3, "min_patients": 3, "suppress_below": 2},
     "arms": ["real.r000", "label_lora.r010", "label_lora.only"],
 }
-os.environ |= {"CXR_COHORT": "phantom", "CXR_STORAGE": str(ROOT), "DAGSTER_HOME": str(ROOT / "dagster"),
-               "DAGSTER_DISABLE_TELEMETRY": "yes"}
+os.environ |= {
+    "CXR_COHORT": "phantom",
+    "CXR_STORAGE": str(ROOT),
+    "DAGSTER_HOME": str(ROOT / "dagster"),
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+}
 os.environ.pop("CXR_PROFILE", None)
 (ROOT / "dagster").mkdir()
 (ROOT / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
@@ -41,7 +45,14 @@ def root() -> Path:
     from cxr_assets.diffusion.config import BundleSpec
     from cxr_assets.synthesis.phantom_base import captions_of
 
-    spec = BundleSpec(resolution=64, vae_widths=(8, 16), latent_channels=4, unet_widths=(16, 32), text_width=32, text_layers=1,
-                      groups=4)
+    spec = BundleSpec(
+        resolution=64,
+        vae_widths=(8, 16),
+        latent_channels=4,
+        unet_widths=(16, 32),
+        text_width=32,
+        text_layers=1,
+        groups=4,
+    )
     save_bundle(build_bundle(spec, captions_of(sample_requests(80, 1).studies)), ROOT / "base")
     return ROOT

@@ -23,7 +23,9 @@ def test_concurrent_backfills_and_a_reader(root: Path, tmp_path: Path) -> None:
     (tmp_path / "cxr.yaml").write_text(yaml.safe_dump(SETTINGS | {"findings": FINDINGS}))
     assert start(tmp_path, "--only-images", "--findings", "none").wait(timeout=300) == 0  # adapter and plan, no image
     project = Project.open(storage=tmp_path, progress=Progress(quiet=True))
-    planned = dict(project.store.table("synthesis_plan").group_by("finding").sum().select("finding", "planned").iter_rows())
+    planned = dict(
+        project.store.table("synthesis_plan").group_by("finding").sum().select("finding", "planned").iter_rows()
+    )
     runs = [start(tmp_path, "--only-images", "--findings", f) for f in FINDINGS]
     seen, reads = 0, 0
     while any(run.poll() is None for run in runs):
@@ -36,4 +38,4 @@ def test_concurrent_backfills_and_a_reader(root: Path, tmp_path: Path) -> None:
     with connect(tmp_path) as reader:
         rows = dict(reader.execute("select finding, count(*) from synthetic_images group by finding").fetchall())
     assert rows == planned
-    assert [p for p in check_storage(tmp_path) if p.serious] == []
+    assert [p for p in check_storage(tmp_path) if p.severity == "problem"] == []

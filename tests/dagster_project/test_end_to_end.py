@@ -19,8 +19,14 @@ from cxr_assets.warehouse.queries import list_queries, run_query
 
 
 def run_graph(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "dagster_project.run", *arguments], capture_output=True, text=True,
-                          env={**os.environ, "CXR_PROGRESS": "terminal"}, cwd=Path(__file__).parents[2], check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "dagster_project.run", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CXR_PROGRESS": "terminal"},
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +59,12 @@ def test_events_carry_content_digests(project: Project) -> None:
         records = instance.fetch_materializations(dg.AssetKey("synthetic_images"), limit=500).records
         assert {r.partition_key for r in records} == {f"label_lora|{s}" for s in project.grid}
         tags = records[0].asset_materialization.tags or {}  # type: ignore[union-attr]
-        for name in ("dagster/data_version", "dagster/code_version", "dagster/input_data_version/adapter",
-                     "dagster/input_event_pointer/adapter"):
+        for name in (
+            "dagster/data_version",
+            "dagster/code_version",
+            "dagster/input_data_version/adapter",
+            "dagster/input_event_pointer/adapter",
+        ):
             assert name in tags
 
 
@@ -78,7 +88,7 @@ def test_a_second_run_makes_nothing_anew(project: Project) -> None:
 
 
 def test_storage_is_whole(project: Project) -> None:
-    assert [p for p in check_storage(project.store.root) if p.serious] == []
+    assert [p for p in check_storage(project.store.root) if p.severity == "problem"] == []
 
 
 def test_named_queries_answer(project: Project) -> None:
@@ -125,7 +135,8 @@ def test_schedule_asks_for_what_was_lost(project: Project) -> None:
             import datetime
 
             context = dg.build_schedule_context(
-                instance=instance, resources={"project": ProjectResource()},
+                instance=instance,
+                resources={"project": ProjectResource()},
                 scheduled_execution_time=datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.UTC),
             )
             (request,) = fill_nightly(context)

@@ -26,7 +26,9 @@ def lines(graph: dg.BaseAssetGraph) -> list[str]:  # type: ignore[name-defined,t
         count = node.partitions_def.get_num_partitions() if node.partitions_def else 1
         parents = ",".join(sorted(p.to_user_string() for p in node.parent_keys))
         pools, kinds = ",".join(sorted(node.pools or ())), ",".join(sorted(node.kinds))
-        found.append(f"{key.to_user_string()} | {node.group_name} | {count} | v{node.code_version} | {pools} | {kinds} | {parents}")
+        found.append(
+            f"{key.to_user_string()} | {node.group_name} | {count} | v{node.code_version} | {pools} | {kinds} | {parents}"
+        )
     return found
 
 
@@ -55,9 +57,13 @@ def test_no_edge_is_as_wide_as_dagster_stops_comparing(graph: dg.BaseAssetGraph)
             if node.partitions_def is not None:
                 mapping = graph.get_partition_mapping(key, parent_key)
                 widths = [
-                    len(mapping.get_upstream_mapped_partitions_result_for_partitions(
-                        node.partitions_def.subset_with_partition_keys([k]), node.partitions_def, parent.partitions_def,
-                    ).partitions_subset.get_partition_keys())
+                    len(
+                        mapping.get_upstream_mapped_partitions_result_for_partitions(
+                            node.partitions_def.subset_with_partition_keys([k]),
+                            node.partitions_def,
+                            parent.partitions_def,
+                        ).partitions_subset.get_partition_keys()
+                    )
                     for k in node.partitions_def.get_partition_keys()
                 ]
             assert max(widths) < 100, (key, parent_key, max(widths))
@@ -66,7 +72,15 @@ def test_no_edge_is_as_wide_as_dagster_stops_comparing(graph: dg.BaseAssetGraph)
 def test_gpu_steps_carry_pool_and_cluster_tags(graph: dg.BaseAssetGraph) -> None:  # type: ignore[name-defined,type-arg]
     from dagster_project.definitions import defs
 
-    for name in ("base_model", "latents", "disease_regions", "adapter", "synthetic_images", "classifier", "predictions"):
+    for name in (
+        "base_model",
+        "latents",
+        "disease_regions",
+        "adapter",
+        "synthetic_images",
+        "classifier",
+        "predictions",
+    ):
         definition = defs.get_assets_def(name)
         assert graph.get(dg.AssetKey(name)).pools == {"gpu"}, name
         limits = definition.op.tags["dagster-k8s/config"]

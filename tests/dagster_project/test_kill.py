@@ -23,9 +23,19 @@ pytestmark = pytest.mark.slow
 
 
 def start(root: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "CXR_STORAGE": str(root), "DAGSTER_HOME": str(root / "dagster"), "CXR_PROGRESS": "terminal"}
-    return subprocess.Popen([sys.executable, "-m", "dagster_project.run", *arguments], env=environment,
-                            cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {
+        **os.environ,
+        "CXR_STORAGE": str(root),
+        "DAGSTER_HOME": str(root / "dagster"),
+        "CXR_PROGRESS": "terminal",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "dagster_project.run", *arguments],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool], *, seconds: float = 240) -> bool:
@@ -44,8 +54,10 @@ def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool], *, 
 @pytest.fixture
 def data_root(root: Path, tmp_path: Path) -> Path:
     (tmp_path / "dagster").mkdir()
-    settings = SETTINGS | {"findings": ["no_finding", "cardiomegaly"],
-                           "adapter_training": {"steps": 60, "batch": 4, "checkpoint_every": 5}}
+    settings = SETTINGS | {
+        "findings": ["no_finding", "cardiomegaly"],
+        "adapter_training": {"steps": 60, "batch": 4, "checkpoint_every": 5},
+    }
     (tmp_path / "cxr.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
 
@@ -63,9 +75,14 @@ def test_killed_runs_finish_when_started_again(data_root: Path) -> None:
     kill_when(start(data_root, "--only-images"), moments[2])  # may miss the few milliseconds that a write takes
     final = start(data_root, "--only-images")
     assert final.wait(timeout=500) == 0
-    assert [p for p in check_storage(data_root) if p.serious] == []
+    assert [p for p in check_storage(data_root) if p.severity == "problem"] == []
     project = Project.open(storage=data_root, progress=Progress(quiet=True))
-    rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in
-                      (data_root / "tables" / "synthetic_images").rglob("part-*.parquet") if "=_" not in str(p)])
+    rows = pl.concat(
+        [
+            pl.read_parquet(p, hive_partitioning=False)
+            for p in (data_root / "tables" / "synthetic_images").rglob("part-*.parquet")
+            if "=_" not in str(p)
+        ]
+    )
     planned = project.store.table("synthesis_plan")["planned"].sum()
     assert rows.height == planned == rows["image_id"].n_unique() == len(list(images.rglob("*.png")))

@@ -29,11 +29,19 @@ from cxr_assets.warehouse.manifest import digest_json
 
 CHUNK = 200
 SPEC = CohortSpec(
-    name="phantom", title="Numerical chest phantom",
+    name="phantom",
+    title="Numerical chest phantom",
     findings=tuple(f for f in VOCABULARY if f == "no_finding" or f in FINDINGS),
-    ages=AGE_BINS, sexes=SEXES, races=RACES, terms="generated", terms_url="docs/phantom.md",
+    ages=AGE_BINS,
+    sexes=SEXES,
+    races=RACES,
+    terms="generated",
+    terms_url="docs/phantom.md",
     attribution="Drawn by CXR Assets; no patient is in it.",
-    notes=("race is an acquisition style, never anatomy", "test labels are the truth; train and validate labels are noisy"),
+    notes=(
+        "race is an acquisition style, never anatomy",
+        "test labels are the truth; train and validate labels are noisy",
+    ),
 )
 
 
@@ -68,12 +76,25 @@ def curated_tables(config: PhantomConfig, population: Population) -> CuratedCoho
     drawn = population.studies
     is_test = pl.col("split") == "test"
     studies = drawn.select(
-        pl.lit("phantom").alias("cohort"), "study_id", "patient_id", pl.lit("patient").alias("patient_id_kind"),
-        pl.col("study_number").cast(pl.Int64), "view", pl.col("view").alias("view_raw"), "split",
-        pl.col("split").alias("split_native"), "age_years", pl.col("age_years").cast(pl.String).alias("age_raw"), "age_bin",
-        "sex", pl.col("sex").alias("sex_raw"), "race", pl.col("race").alias("race_raw"),
+        pl.lit("phantom").alias("cohort"),
+        "study_id",
+        "patient_id",
+        pl.lit("patient").alias("patient_id_kind"),
+        pl.col("study_number").cast(pl.Int64),
+        "view",
+        pl.col("view").alias("view_raw"),
+        "split",
+        pl.col("split").alias("split_native"),
+        "age_years",
+        pl.col("age_years").cast(pl.String).alias("age_raw"),
+        "age_bin",
+        "sex",
+        pl.col("sex").alias("sex_raw"),
+        "race",
+        pl.col("race").alias("race_raw"),
         pl.when(is_test).then(pl.lit("radiologist_image")).otherwise(pl.lit("nlp_report")).alias("label_source"),
-        pl.lit("image").alias("label_granularity"), pl.lit("phantom").alias("report_source"),
+        pl.lit("image").alias("label_granularity"),
+        pl.lit("phantom").alias("report_source"),
         pl.lit(SPEC.terms).alias("terms"),
     )
     studies = studies.with_columns(
@@ -81,22 +102,54 @@ def curated_tables(config: PhantomConfig, population: Population) -> CuratedCoho
     )
     values = drawn.select("study_id", *(pl.col(f).cast(pl.Int8) for f in SPEC.findings))
     texts = write_reports(drawn, population.truth, seed=config.seed)
-    reports = texts.unpivot(
-        on=["findings", "impression", "indication"], index="study_id", variable_name="section", value_name="text"
-    ).select(pl.lit("phantom").alias("cohort"), "study_id", "section", "text").sort("study_id", "section")
+    reports = (
+        texts.unpivot(
+            on=["findings", "impression", "indication"], index="study_id", variable_name="section", value_name="text"
+        )
+        .select(pl.lit("phantom").alias("cohort"), "study_id", "section", "text")
+        .sort("study_id", "section")
+    )
     source = digest_json(config.model_dump(mode="json"))
     sources = pl.DataFrame(
-        [{"source_id": source, "cohort": "phantom", "path": "phantom-config.json", "bytes": 0, "rows_read": drawn.height,
-          "rows_kept": drawn.height, "terms": SPEC.terms, "terms_url": SPEC.terms_url, "release": f"seed {config.seed}"}]
+        [
+            {
+                "source_id": source,
+                "cohort": "phantom",
+                "path": "phantom-config.json",
+                "bytes": 0,
+                "rows_read": drawn.height,
+                "rows_kept": drawn.height,
+                "terms": SPEC.terms,
+                "terms_url": SPEC.terms_url,
+                "release": f"seed {config.seed}",
+            }
+        ]
     )
-    links = drawn.select("study_id", pl.lit(source).alias("source_id"),
-                         pl.int_range(pl.len(), dtype=pl.Int64).alias("row_number"), pl.lit("image").alias("role"))
-    flow = pl.DataFrame({"cohort": ["phantom"] * 2, "source": ["phantom-config.json"] * 2, "step": ["read", "kept"],
-                         "rows": [drawn.height] * 2})
+    links = drawn.select(
+        "study_id",
+        pl.lit(source).alias("source_id"),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row_number"),
+        pl.lit("image").alias("role"),
+    )
+    flow = pl.DataFrame(
+        {
+            "cohort": ["phantom"] * 2,
+            "source": ["phantom-config.json"] * 2,
+            "step": ["read", "kept"],
+            "rows": [drawn.height] * 2,
+        }
+    )
     empty = {name: TABLES[name].empty() for name in ("boxes", "quarantine")}
     return CuratedCohort(
-        spec=SPEC, studies=studies, patients=patients_of(studies), findings=melt_findings(studies, values, SPEC.findings),
-        reports=reports, sources=sources, study_sources=links, waterfall=flow, **empty,
+        spec=SPEC,
+        studies=studies,
+        patients=patients_of(studies),
+        findings=melt_findings(studies, values, SPEC.findings),
+        reports=reports,
+        sources=sources,
+        study_sources=links,
+        waterfall=flow,
+        **empty,
     )
 
 
@@ -107,15 +160,25 @@ def draw_cohort(config: PhantomConfig, store: Store, *, workers: int, progress: 
     population = sample_population(config)
     curated = curated_tables(config, population)
     index, boxes = draw_films(config, population, store, workers=workers, progress=progress)
-    films = index.select("study_id", "image_digest", "image_file", width=pl.lit(config.size), height=pl.lit(config.size))
-    studies = curated.studies.drop("image_digest", "image_file", "width", "height").join(films, on="study_id", how="left")
+    films = index.select(
+        "study_id", "image_digest", "image_file", width=pl.lit(config.size), height=pl.lit(config.size)
+    )
+    studies = curated.studies.drop("image_digest", "image_file", "width", "height").join(
+        films, on="study_id", how="left"
+    )
     boxes = boxes.select(
-        pl.lit("phantom").alias("cohort"), "study_id", "finding", pl.col("x", "y").cast(pl.Float64),
-        pl.col("w").cast(pl.Float64).alias("width"), pl.col("h").cast(pl.Float64).alias("height"),
+        pl.lit("phantom").alias("cohort"),
+        "study_id",
+        "finding",
+        pl.col("x", "y").cast(pl.Float64),
+        pl.col("w").cast(pl.Float64).alias("width"),
+        pl.col("h").cast(pl.Float64).alias("height"),
         pl.lit("phantom").alias("source"),
     )
     return PhantomCohort(
-        replace(curated, studies=studies, boxes=boxes), population.truth, population.planted,
+        replace(curated, studies=studies, boxes=boxes),
+        population.truth,
+        population.planted,
         index.select("study_id", "mask_file", "lung_pixels"),
     )
 
@@ -132,9 +195,15 @@ def draw_films(
     folder.mkdir(parents=True, exist_ok=True)
     chunks = list(range(0, population.studies.height, CHUNK))
     jobs = [
-        (_Chunk(store.root, folder / f"{start:07d}", config), population.studies[start : start + CHUNK],
-         population.truth.filter(pl.col("study_id").is_in(population.studies["study_id"][start : start + CHUNK].implode())))
-        for start in chunks if not (folder / f"{start:07d}.boxes.parquet").exists()
+        (
+            _Chunk(store.root, folder / f"{start:07d}", config),
+            population.studies[start : start + CHUNK],
+            population.truth.filter(
+                pl.col("study_id").is_in(population.studies["study_id"][start : start + CHUNK].implode())
+            ),
+        )
+        for start in chunks
+        if not (folder / f"{start:07d}.boxes.parquet").exists()
     ]
     total = population.studies.height
     with progress.task("draw phantom films", total, total - sum(job[1].height for job in jobs)) as advance:
@@ -172,8 +241,15 @@ class _Chunk:
         for study, film, mask, lungs in zip(studies["study_id"], drawn.images, masks, drawn.lungs, strict=True):
             digest, file = _put(store, "images/phantom", film)
             _, mask_file = _put(store, "images/phantom-masks", mask)
-            rows.append({"study_id": study, "image_digest": digest, "image_file": file, "mask_file": mask_file,
-                         "lung_pixels": int(lungs.sum())})
+            rows.append(
+                {
+                    "study_id": study,
+                    "image_digest": digest,
+                    "image_file": file,
+                    "mask_file": mask_file,
+                    "lung_pixels": int(lungs.sum()),
+                }
+            )
         pl.DataFrame(rows).write_parquet(self.index.with_suffix(".films.parquet"))
         # The boxes come last and by rename: their presence says that the chunk is whole.
         hidden = self.index.with_name(f".{self.index.name}.tmp")

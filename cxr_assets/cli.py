@@ -98,6 +98,9 @@ def _checkout() -> Path:
 
 def _graph(resolved: Resolved, *arguments: str) -> None:
     """Run the graph in a process of its own: the library itself knows nothing of Dagster."""
+    from cxr_assets.project import Project
+
+    Project.open(cohort=resolved.cohort, storage=resolved.root).grid  # noqa: B018 (what cannot run is said here, in a line)
     environment = _instance(resolved) | {"CXR_PROGRESS": "terminal"}
     done = subprocess.run(
         [sys.executable, "-m", "dagster_project.run", *arguments], env=environment, cwd=_checkout(), check=False

@@ -13,7 +13,7 @@ from cxr_assets.errors import InputError
 from cxr_assets.warehouse.audit_graph import SHOWN, Graph, Row, fetch
 from cxr_assets.warehouse.audit_people import person_down
 from cxr_assets.warehouse.audit_tree import AuditNode, AuditTree, strictest_known, to_json, to_text
-from cxr_assets.warehouse.connect import connect
+from cxr_assets.warehouse.connect import connect, unreadable
 
 __all__ = ["AuditNode", "AuditTree", "audit", "to_json", "to_text"]
 Kind = Literal["image", "patient", "adapter", "classifier"]
@@ -30,21 +30,29 @@ def audit(root: Path | str, kind: str, identity: str, *, all: bool = False) -> A
 
     Raises:
         InputError: unknown kind or id (with the nearest ids), or a beginning that fits several.
+        StorageError: the data root is not there, or a part of it is damaged.
     """
     if kind not in get_args(Kind):
         raise InputError(f"audit kind {kind!r} is none of {', '.join(get_args(Kind))}.")
     with connect(root) as con:
-        fetch(con, "load")
-        key, what = _find(con, kind, identity)
-        view = _Audit(con, key, all)
-        by: dict[str, Callable[[], AuditTree]] = {
-            "synthetic": view.synthetic_image,
-            "real": view.real_image,
-            "patient": view.patient,
-            "adapter": view.adapter,
-            "classifier": view.classifier,
-        }
-        return by[what]()
+        try:
+            return _trace(con, kind, identity, all)
+        except duckdb.Error as error:
+            raise unreadable(root, f"lineage of {kind} {identity!r}", error) from error
+
+
+def _trace(con: duckdb.DuckDBPyConnection, kind: str, identity: str, everything: bool) -> AuditTree:
+    fetch(con, "load")
+    key, what = _find(con, kind, identity)
+    view = _Audit(con, key, everything)
+    by: dict[str, Callable[[], AuditTree]] = {
+        "synthetic": view.synthetic_image,
+        "real": view.real_image,
+        "patient": view.patient,
+        "adapter": view.adapter,
+        "classifier": view.classifier,
+    }
+    return by[what]()
 
 
 def _find(con: duckdb.DuckDBPyConnection, kind: str, identity: str) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def to_text(tree: AuditTree, *, width: int = 120) -> str:
             branch.add(Text("nothing"))
     out = io.StringIO()
     Console(file=out, width=width, color_system=None, legacy_windows=False).print(shown)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def _add(branch: Tree, node: AuditNode) -> None:

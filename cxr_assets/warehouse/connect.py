@@ -54,10 +54,12 @@ def connect(root: Path | str) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with every table of a data root, private to the caller, who closes it.
 
     A table that had no part when the connection was made stays empty in it; all others show what is there when a query
-    runs. Partitions without a manifest (being written, or left by a crash) are not shown.
+    runs. Partitions without a manifest (being written, or left by a crash) are not shown. Use the connection itself: the
+    views read its session variables, which a cursor of it does not have.
 
     Raises:
-        StorageError: no such folder, or a part that is not Parquet or does not fit the declared types.
+        StorageError: no such folder, or a first part that is not Parquet. Another damaged part is a ``duckdb.Error`` of
+            the queries that need it.
     """
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
@@ -66,7 +68,7 @@ def connect(root: Path | str) -> duckdb.DuckDBPyConnection:
     try:
         con.execute("set variable root = " + literal(str(root)))
         con.execute("set parquet_metadata_cache = true")
-        _create_views(con, root)
+        _create_views(con, root, lazy=True)
     except BaseException:
         con.close()
         raise
@@ -82,7 +84,7 @@ def publish(root: Path | str) -> Path:
     root = Path(root).expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
     with _swapped_in(root / PUBLISHED) as hidden, duckdb.connect(str(hidden), config=_CONFIG) as con:
-        _create_views(con, root)
+        _create_views(con, root, lazy=False)
     return root / PUBLISHED
 
 
@@ -95,7 +97,10 @@ def standalone(root: Path | str, file: Path | str) -> Path:
         con.execute(f"attach {literal(str(hidden))} as handed")
         for (view,) in sorted(views):
             if view not in LEFT_OUT:
-                con.execute(f"create table handed.main.{name(view)} as from main.{name(view)}")
+                try:
+                    con.execute(f"create table handed.main.{name(view)} as from main.{name(view)}")
+                except duckdb.Error as error:
+                    raise unreadable(root, f"table {view!r}", error) from error
         con.execute("detach handed")
     return target
 
@@ -114,10 +119,11 @@ def _swapped_in(target: Path) -> Iterator[Path]:
             leftover.unlink(missing_ok=True)
 
 
-def _create_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> None:
     """Every view over empty tables first, which costs nothing, then the tables over their parts.
 
-    A view is bound when it is made, and binding a table opens each of its parts; so each table is bound once only.
+    DuckDB binds a view when it is made, and binding a table opens each of its parts. Where ``lazy``, the files are named
+    by session variables that point at a single part until all views are made: only what a query names is opened then.
     """
     con.execute("create schema parts")
     for declared in declared_tables():
@@ -126,15 +132,34 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
     for path in sql_files("views"):
         con.execute(path.read_text(encoding="utf-8"))
     for declared in declared_tables():
-        if next((root / "tables" / declared.table).glob("**/part-*.parquet"), None) is None:
+        first = next((root / "tables" / declared.table).glob("**/part-*.parquet"), None)
+        if first is None:
             continue
+        parts = literal(f"{_escaped(root / 'tables' / declared.table)}/**/part-*.parquet")
+        manifests = literal(f"{_escaped(_manifests(declared, root))}/**/manifest.json")
+        variables = f"parts_{declared.table}", f"manifests_{declared.table}"
         try:
-            con.execute(_part_view(declared, root))
+            if lazy:
+                _set(con, dict(zip(variables, (literal(_escaped(first)), literal("")), strict=True)))
+                con.execute(_part_view(declared, root, *(f"getvariable({literal(v)})" for v in variables)))
+                _set(con, dict(zip(variables, (parts, manifests), strict=True)))
+            else:
+                con.execute(_part_view(declared, root, parts, manifests))
         except duckdb.Error as error:
-            raise StorageError(
-                f"table {declared.table!r} under {root} cannot be read: {str(error).splitlines()[0]}"
-                " Run cxr doctor --storage to see which part is damaged."
-            ) from error
+            raise unreadable(root, f"table {declared.table!r}", error) from error
+
+
+def _set(con: duckdb.DuckDBPyConnection, variables: dict[str, str]) -> None:
+    for variable, value in variables.items():
+        con.execute(f"set variable {variable} = {value}")
+
+
+def unreadable(root: Path | str, what: str, error: duckdb.Error) -> StorageError:
+    """What to say where a damaged part stops a query."""
+    return StorageError(
+        f"{what} under {root} cannot be read: {str(error).splitlines()[0]}"
+        " Run cxr doctor --storage to see which part is damaged."
+    )
 
 
 def _columns(declared: Declared) -> dict[str, str]:
@@ -145,24 +170,25 @@ def _columns(declared: Declared) -> dict[str, str]:
     }
 
 
-def _part_view(declared: Declared, root: Path) -> str:
-    """DDL of one table's view over its parts."""
-    folder = root / "tables" / declared.table
-    part, manifest = "parse_dirpath(filename)", "parse_dirpath(file)"
+def _manifests(declared: Declared, root: Path) -> Path:
+    """Folder of the manifests that make a table's partitions current."""
+    return root / "manifests" / ("" if declared.asset == PROVENANCE else declared.asset)
+
+
+def _part_view(declared: Declared, root: Path, parts: str, manifests: str) -> str:
+    """DDL of one table's view over its parts; ``parts`` and ``manifests`` are SQL for the globs of the two."""
+    start = len(str(root / "tables" / declared.table)) + 2
+    keys = f"substr(parse_dirpath(file), {len(str(_manifests(declared, root))) + 2})"
     if declared.asset == PROVENANCE:
         # These parts lie under asset=<a>/partition=<v1~v2>, their manifests under <a>/<k1>=<v1>/<k2>=<v2>.
-        manifests = root / "manifests"
-        values = f"regexp_replace(substr({manifest}, {len(str(manifests)) + 2}), '/[^/=]+=', '~', 'g')"
-        values = f"regexp_replace({values}, '^([^~]+)$', '\\1~all')"
-        keys = f"regexp_replace({values}, '^([^~]+)~(.*)$', 'asset=\\1/partition=\\2')"
-    else:
-        manifests = root / "manifests" / declared.asset
-        keys = f"substr({manifest}, {len(str(manifests)) + 2})"
+        keys = f"regexp_replace({keys}, '/[^/=]+=', '~', 'g')"
+        keys = f"regexp_replace({keys}, '^([^~]+)$', '\\1~all')"
+        keys = f"regexp_replace({keys}, '^([^~]+)~(.*)$', 'asset=\\1/partition=\\2')"
     return read_sql("templates", "part").format(
         **_columns(declared),
-        part_glob=literal(f"{_escaped(folder)}/**/part-*.parquet"),
-        manifest_glob=literal(f"{_escaped(manifests)}/**/manifest.json"),
-        partition_of_part=f"substr({part}, {len(str(folder)) + 2})",
+        part_glob=parts,
+        manifest_glob=manifests,
+        partition_of_part=f"substr(parse_dirpath(filename), {start})",
         partition_of_manifest=keys,
     )
 

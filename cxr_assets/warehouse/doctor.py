@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import duckdb
 import polars as pl
 
 from cxr_assets.errors import StorageError
@@ -214,12 +215,14 @@ def _check_rows(root: Path, manifests: Sequence[Manifest]) -> Iterator[Problem]:
     }
     try:
         with connect(root) as con:
-            edges = con.execute(read_sql("doctor", "dangling_edges")).fetchall()
-            unknown = con.execute(read_sql("doctor", "unknown_training_images")).fetchall()
-            double = con.execute(read_sql("doctor", "double_images")).fetchall()
-            leaked = con.execute(read_sql("doctor", "leaked_patients")).fetchall()
-    except StorageError as error:
-        yield _problem("tables", str(error))
+            edges = con.execute(read_sql("audit", "check_dangling_edges")).fetchall()
+            unknown = con.execute(read_sql("audit", "check_unknown_training_images")).fetchall()
+            double = con.execute(read_sql("audit", "check_double_images")).fetchall()
+            leaked = con.execute(read_sql("audit", "check_leaked_patients")).fetchall()
+    except (StorageError, duckdb.Error) as error:
+        yield _problem(
+            "tables", f"cannot be compared with each other: {error}", "Repair what is named above, then again."
+        )
         return
     for kind, partition, parent_kind, parent, relation in edges:
         if (kind, partition, parent) not in told:

@@ -13,7 +13,7 @@ import polars as pl
 
 from cxr_assets.errors import InputError, StorageError
 from cxr_assets.keys import slug
-from cxr_assets.warehouse.connect import connect
+from cxr_assets.warehouse.connect import connect, unreadable
 from cxr_assets.warehouse.sqlfiles import sql_files
 
 ANY = "any"
@@ -107,7 +107,7 @@ def run_query(root: Path | str, name: str, params: Mapping[str, Value] | None = 
         try:
             found: pl.DataFrame = con.sql(query.sql, params=bound).pl()
         except duckdb.Error as error:
-            raise StorageError(f"query {name!r} failed on {root}: {error}") from error
+            raise unreadable(root, f"query {name!r}", error) from error
     return found
 
 

@@ -1,14 +1,14 @@
 -- One method and stratum of the plan: what is there now, and whether that is missing, short or complete.
 create or replace view strata as
-with methods as (
-    select distinct "partition" as method from parts.artefacts where asset = 'adapter'
-    union
-    select distinct method from parts.synthetic_images
-),
-drawn as (
+with drawn as materialized (
     select method, stratum, count(*) as images, count(*) filter (where not passed_quality) as quarantined
     from parts.synthetic_images
     group by all
+),
+methods as (
+    select "partition" as method from parts.artefacts where asset = 'adapter'
+    union
+    select method from drawn
 )
 select
     methods.method,

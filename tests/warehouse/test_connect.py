@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -10,6 +11,8 @@ import pytest
 
 from cxr_assets.errors import StorageError
 from cxr_assets.warehouse.connect import LEFT_OUT, connect, declared_tables, publish, standalone
+from cxr_assets.warehouse.queries import run_query
+from cxr_assets.warehouse.sqlfiles import sql_folder
 from tests.warehouse.miniature import Writer, write_project
 
 
@@ -25,6 +28,13 @@ def test_every_table_is_there_and_typed_on_day_one(tmp_path: Path) -> None:
             assert _one(con, f"select count(*) from {declared.table}") == 0
         kinds = dict(con.execute("select column_name, column_type from (describe fairness_estimates)").fetchall())
     assert (kinds["estimate"], kinds["eligible"], kinds["group"]) == ("DOUBLE", "BOOLEAN", "VARCHAR")
+
+
+def test_an_installed_package_brings_every_sql_file() -> None:
+    folder = sql_folder()
+    listed = tomllib.loads((folder.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    brought = {file for patterns in listed.values() for pattern in patterns for file in folder.parent.glob(pattern)}
+    assert brought == set(folder.rglob("*.sql"))
 
 
 def test_every_table_that_the_project_wrote_is_shown_whole(root: Path) -> None:
@@ -84,6 +94,18 @@ def test_a_damaged_part_is_a_storage_error_that_names_the_table(root: Path) -> N
     (root / "tables/studies/part-0.parquet").write_bytes(b"not parquet")
     with pytest.raises(StorageError, match="table 'studies'"):
         connect(root)
+
+
+def test_a_damaged_part_spoils_only_the_queries_that_need_it(root: Path) -> None:
+    parts = sorted((root / "tables/fairness_gaps").rglob("part-*.parquet"))
+    first = next((root / "tables/fairness_gaps").glob("**/part-*.parquet"))
+    next(part for part in parts if part != first).write_bytes(b"not parquet")
+    assert run_query(root, "cohort_composition").height > 0
+    with pytest.raises(StorageError, match=r"query .gap_by_arm.*cxr doctor"):
+        run_query(root, "gap_by_arm")
+    with pytest.raises(StorageError, match="table 'fairness_gaps'"):
+        standalone(root, root / "hand.duckdb")
+    assert not list(root.glob("*hand.duckdb*"))
 
 
 def test_a_root_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""The command line: what it lists, what it refuses, what it exits with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def cxr(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CXR_", "DAGSTER"))} | {
+        "CXR_STORAGE": str(root)
+    }
+    command = [sys.executable, "-m", "cxr_assets.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "run", "ingest", "synthesize", "query", "audit", "doctor", "warehouse", "ui", "pretrain-phantom"],
+)
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
+    done = cxr(command, "--help", root=tmp_path)
+    assert done.returncode == 0 and "Usage" in done.stdout
+
+
+def test_queries_are_listed_with_their_questions(tmp_path: Path) -> None:
+    done = cxr("query", root=tmp_path)
+    assert done.returncode == 0
+    for name in (
+        "gap_by_arm",
+        "worst_subgroup",
+        "intersectional_tpr",
+        "stratum_coverage",
+        "label_prevalence",
+        "image_provenance",
+        "quarantine",
+    ):
+        assert name in done.stdout
+
+
+def test_a_query_answers_on_day_one(tmp_path: Path) -> None:
+    done = cxr("query", "worst_subgroup", "--format", "csv", root=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("arm,finding,attribute,group")
+
+
+def test_stated_failures_exit_with_one_and_one_line(tmp_path: Path) -> None:
+    for arguments in (
+        ("query", "worst_subgrup"),
+        ("demo", "--set", "synthesis.step=3"),
+        ("run", "--cohort", "nothing"),
+    ):
+        done = cxr(*arguments, root=tmp_path)
+        assert done.returncode == 1, arguments
+        assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_wrong_use_exits_with_two(tmp_path: Path) -> None:
+    assert cxr("demo", "--set", "no-equals-sign", root=tmp_path).returncode == 2
+    assert cxr("no-such-command", root=tmp_path).returncode == 2
+
+
+def test_settings_show_where_they_come_from(tmp_path: Path) -> None:
+    (tmp_path / "cxr.yaml").write_text("synthesis: {steps: 33}\n")
+    lines = cxr("config", "show", root=tmp_path).stdout.splitlines()
+    (steps,) = [line for line in lines if line.startswith("synthesis.steps")]
+    assert "33" in steps and "cxr.yaml" in steps

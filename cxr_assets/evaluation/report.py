@@ -200,7 +200,7 @@ def render(
         quality=pl.concat(quality).to_dicts() if quality else [],
         lineage=lineage(project, arms),
         grids=film_grids(project, arms),
-        planted=pl.read_parquet(planted, hive_partitioning=False).to_dicts() if planted.exists() else [],
+        planted=pl.read_parquet(planted, hive_partitioning=False, glob=False).to_dicts() if planted.exists() else [],
         sources=project.store.table("sources").filter(pl.col("release") != "film").to_dicts(),
         regions=project.store.table("region_recall").to_dicts() if project.store.manifest("disease_regions") else [],
         splits=studies.group_by("split")

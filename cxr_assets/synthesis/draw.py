@@ -162,7 +162,7 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
         for number in empty:
             yield (
                 due[number].stratum,
-                _commit(project, due[number], method, [], settings, adapter.digest, bundle.base_id),
+                _commit(project, due[number], method, [], settings, adapter.facts["adapter_id"], bundle.base_id),
             )
         for number, film in sampler.draw_all(wanted):
             films[number].append(film)
@@ -171,7 +171,7 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
                 drawn = films.pop(number)
                 yield (
                     due[number].stratum,
-                    _commit(project, due[number], method, drawn, settings, adapter.digest, bundle.base_id),
+                    _commit(project, due[number], method, drawn, settings, adapter.facts["adapter_id"], bundle.base_id),
                 )
 
 

@@ -208,7 +208,7 @@ class Store:
         """Rows of one partition's part of a table. Raises StorageError where it is missing."""
         path = self.path(Path("tables") / name / partition_path(keys or {}) / "part-0.parquet")
         try:
-            return pl.read_parquet(path, hive_partitioning=False)
+            return pl.read_parquet(path, hive_partitioning=False, glob=False)
         except FileNotFoundError as error:
             where = partition_text(keys or {})
             raise StorageError(f"table {name!r} has no part for {where!r} under {self.root}. Make it first.") from error

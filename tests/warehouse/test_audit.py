@@ -12,7 +12,8 @@ from cxr_assets.errors import InputError
 from cxr_assets.warehouse.audit import AuditNode, AuditTree, audit, to_json, to_text
 from cxr_assets.warehouse.audit_graph import Graph
 from cxr_assets.warehouse.connect import connect
-from tests.warehouse.miniature import ARM, LEARNER, Writer, write_arm
+from tests.warehouse.miniature import ARM, LEARNER, write_arm
+from tests.warehouse.writer import Writer
 
 IMAGE = "f0" * 16
 

@@ -13,7 +13,8 @@ from cxr_assets.errors import StorageError
 from cxr_assets.warehouse.connect import LEFT_OUT, connect, declared_tables, publish, standalone
 from cxr_assets.warehouse.queries import run_query
 from cxr_assets.warehouse.sqlfiles import sql_folder
-from tests.warehouse.miniature import Writer, write_project
+from tests.warehouse.miniature import write_project
+from tests.warehouse.writer import Writer
 
 
 def _one(con: duckdb.DuckDBPyConnection, sql: str) -> object:

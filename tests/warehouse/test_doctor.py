@@ -12,7 +12,8 @@ import pytest
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.warehouse.doctor import Problem, check_storage
 from cxr_assets.warehouse.environment import check_environment
-from tests.warehouse.miniature import ARM, LEARNER, Writer
+from tests.warehouse.miniature import ARM, LEARNER
+from tests.warehouse.writer import Writer
 
 STRATUM = "method=label_lora/finding=edema/age=18-39/sex=female/race=black"
 IMAGE = f"images/synthetic/{STRATUM}/{'f0' * 16}.png"

@@ -84,6 +84,10 @@ def _instance(resolved: Resolved) -> dict[str, str]:
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((_checkout() / "dagster_project" / "dagster.yaml").read_text())
     return {
+        # glibc gives large tensors back to the system after each step, and faults every page in again at the next: keep
+        # them. Other C libraries ignore these names.
+        "MALLOC_MMAP_THRESHOLD_": "4294967296",
+        "MALLOC_TRIM_THRESHOLD_": "4294967296",
         **os.environ,
         "DAGSTER_HOME": str(home),
         "CXR_COHORT": resolved.cohort,

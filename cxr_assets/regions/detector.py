@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,21 @@ def _ultralytics(folder: Path) -> Any:
         ) from error
     ultralytics.settings.update({"sync": False})
     return ultralytics
+
+
+@contextlib.contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch its threads back afterwards: on a CPU, ultralytics takes one core less for the whole process."""
+    import torch
+
+    threads, asked = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if asked is not None:
+            os.environ["OMP_NUM_THREADS"] = asked
 
 
 def write_dataset(

@@ -12,7 +12,7 @@ from PIL import Image
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.project import Made, Parent, Project, Step
 from cxr_assets.regions.boxes import RECALL, box_mask, recall
-from cxr_assets.regions.detector import REGIONS, detect, load_detector, train_detector, write_dataset
+from cxr_assets.regions.detector import REGIONS, detect, load_detector, threads_kept, train_detector, write_dataset
 from cxr_assets.settings import RegionSettings
 from cxr_assets.warehouse.store import PartitionWriter
 
@@ -43,7 +43,8 @@ def find_regions(project: Project) -> Made:
             _tables(writer, pl.DataFrame(schema=REGIONS), pl.DataFrame(schema=RECALL), pl.DataFrame(schema=MASKS))
             writer.facts |= {"skipped": skipped, "boxed_studies": boxed}
         return step.made()
-    _detect_and_write(project, step, settings, studies, boxes, trainable)
+    with threads_kept():
+        _detect_and_write(project, step, settings, studies, boxes, trainable)
     return step.made()
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from cxr_assets.errors import SettingsError
-from cxr_assets.regions.detector import REGIONS, detect, load_detector, train_detector, write_dataset
+from cxr_assets.regions.detector import REGIONS, detect, load_detector, threads_kept, train_detector, write_dataset
 from cxr_assets.settings import RegionSettings
 from tests.helpers import QUIET, noise_films
 
@@ -73,3 +73,15 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(b"a pickle")
     with pytest.raises(SettingsError, match=r"detector\.safetensors"):
         load_detector(tmp_path, tmp_path)
+
+
+def test_training_a_detector_leaves_torch_its_threads() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_kept():
+            torch.set_num_threads(1)  # what ultralytics does on two cores
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

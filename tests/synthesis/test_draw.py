@@ -67,7 +67,7 @@ def test_every_row_has_its_file_its_digest_and_its_own_name(ready: Open) -> None
     adapter = project.store.manifest("adapter", {"method": METHOD})
     assert (
         adapter is not None
-        and set(table["adapter_id"]) == {adapter.digest}
+        and set(table["adapter_id"]) == {adapter.facts["adapter_id"]}
         and set(table["base_id"]) == {adapter.facts["base_id"]}
     )
 

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from cxr_assets.cohorts.film_reader import read_films
+from cxr_assets.cohorts.film_reader import filmed, read_films
 from cxr_assets.project import Project
 
 
@@ -82,7 +82,7 @@ def evaluation_films(project: Project, split: str) -> LabelledFilms:
     Where a cohort's documents say that a label is never left blank (ChestX-ray14), there is no blank to begin with.
     """
     s = project.settings.classification
-    studies = project.store.table("studies").filter((pl.col("split") == split) & pl.col("image_file").is_not_null())
+    studies = filmed(project.store.table("studies"), split)
     studies = studies.sort("study_id").select("study_id", "patient_id", "image_file", "age_bin", "sex", "race")
     labels = label_matrix(
         studies["study_id"].to_list(),

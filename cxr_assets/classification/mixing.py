@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.errors import InputError
 from cxr_assets.keys import SYNTHETIC_ONLY, Arm
 from cxr_assets.project import Made, Parent, Project
@@ -92,7 +93,7 @@ def choose(images: pl.DataFrame, wanted: dict[str, int]) -> pl.DataFrame:
 
 def real_rows(project: Project, arm: Arm) -> pl.DataFrame:
     """Training studies with a film, one row each."""
-    studies = project.store.table("studies").filter((pl.col("split") == "train") & pl.col("image_file").is_not_null())
+    studies = filmed(project.store.table("studies"), "train")
     return studies.sort("study_id").select(
         pl.lit(str(arm)).alias("arm"),
         "study_id",

@@ -7,10 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from PIL import Image
 
 from cxr_assets.errors import InputError
 from cxr_assets.warehouse import Store
+
+
+def filmed(studies: pl.DataFrame, split: str) -> pl.DataFrame:
+    """Studies of one split that have a stored film."""
+    return studies.filter((pl.col("split") == split) & pl.col("image_file").is_not_null())
 
 
 def read_film(path: Path, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from cxr_assets.cohorts.film_reader import read_films
+from cxr_assets.cohorts.film_reader import filmed, read_films
 from cxr_assets.diffusion.bundle import PHANTOM_BASE, Bundle, load_bundle, save_bundle
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.errors import InputError
@@ -114,7 +114,7 @@ def training_studies(project: Project) -> pl.DataFrame:
     Returns:
         Columns study_id, patient_id, image_file, image_digest, caption, split.
     """
-    studies = project.store.table("studies").filter((pl.col("split") == "train") & pl.col("image_file").is_not_null())
+    studies = filmed(project.store.table("studies"), "train")
     captions = project.store.table("captions").select("study_id", "caption")
     rows = studies.join(captions, on="study_id", how="inner").sort("study_id")
     if rows.is_empty():

@@ -89,11 +89,8 @@ class _Job:
 
 def stratum_step(project: Project, method: str, stratum: Stratum) -> tuple[Step, list[ImageRequest]]:
     """How one stratum would be drawn now, and its requests. Raises StorageError where adapter or plan is missing."""
-    plan = project.store.table("synthesis_plan").filter(pl.col("stratum") == str(stratum))
-    if plan.is_empty():
-        raise InputError(f"stratum {stratum} is not in the plan of cohort {project.resolved.cohort!r}.")
-    cofindings = project.store.table("synthesis_cofindings")
-    return _step(project, method, stratum, int(plan["planned"][0]), cofindings)
+    (job,) = _jobs(project, method, [stratum])
+    return job.step, job.requests
 
 
 def _step(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from cxr_assets.captions.templates import PromptTemplate
+from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import derive_seed
@@ -129,7 +130,7 @@ def plan_synthesis(project: Project) -> Made:
 
 def train_size(studies: pl.DataFrame) -> int:
     """Training studies that have a film: what mix ratios are relative to."""
-    return studies.filter((pl.col("split") == "train") & pl.col("image_file").is_not_null()).height
+    return filmed(studies, "train").height
 
 
 @dataclass(frozen=True)

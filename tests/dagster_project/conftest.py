@@ -42,17 +42,8 @@ def root() -> Path:
     """Data root of the tiny phantom, with a base model of the real classes in it."""
     from cxr_assets.cohorts.phantom.population import sample_requests
     from cxr_assets.diffusion.bundle import build_bundle, save_bundle
-    from cxr_assets.diffusion.config import BundleSpec
     from cxr_assets.synthesis.phantom_base import captions_of
+    from tests.helpers import SPEC
 
-    spec = BundleSpec(
-        resolution=64,
-        vae_widths=(8, 16),
-        latent_channels=4,
-        unet_widths=(16, 32),
-        text_width=32,
-        text_layers=1,
-        groups=4,
-    )
-    save_bundle(build_bundle(spec, captions_of(sample_requests(80, 1).studies)), ROOT / "base")
+    save_bundle(build_bundle(SPEC, captions_of(sample_requests(80, 1).studies)), ROOT / "base")
     return ROOT

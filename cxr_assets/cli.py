@@ -283,8 +283,12 @@ def pretrain_phantom(
     ),
     out: Annotated[Path | None, typer.Option(help="where the base model goes; default: the shipped one")] = None,
     films: Annotated[int, typer.Option(help="films to learn from")] = 32_000,
+    start: Annotated[str | None, typer.Option(help="go on from this base model: 'phantom' or a folder")] = None,
     vae_steps: Annotated[int, typer.Option()] = 2500,
     unet_steps: Annotated[int, typer.Option()] = 3600,
+    vae_learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    unet_learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    unet_ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.999,
     oracle_steps: Annotated[int, typer.Option()] = 1500,
     device: Annotated[str, typer.Option()] = "auto",
     compile: Annotated[bool, typer.Option(help="torch.compile; needs a C++ compiler")] = False,
@@ -297,7 +301,15 @@ def pretrain_phantom(
     from cxr_assets.synthesis.phantom_base import PhantomBaseSettings
     from cxr_assets.synthesis.phantom_base import pretrain_phantom as pretrain
 
-    training = PretrainSettings(vae_steps=vae_steps, unet_steps=unet_steps, compile=compile)
+    training = PretrainSettings(
+        start=start,
+        vae_steps=vae_steps,
+        unet_steps=unet_steps,
+        vae_learning_rate=vae_learning_rate,
+        unet_learning_rate=unet_learning_rate,
+        unet_ema=unet_ema,
+        compile=compile,
+    )
     settings = PhantomBaseSettings(films=films, oracle_steps=oracle_steps)
     record = pretrain(
         settings, training, folder=work, device=pick_device(device), out=out or PHANTOM_BASE, progress=Progress()

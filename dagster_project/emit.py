@@ -11,6 +11,7 @@ import polars as pl
 from cxr_assets.checks import BLOCKING, CHECKS, Outcome, check_partition
 from cxr_assets.describe import Description, describe
 from cxr_assets.project import Made, Project
+from cxr_assets.warehouse.connect import keep_published
 
 OWNER = "team:cxr-assets"
 GPU_TAGS = {
@@ -90,7 +91,8 @@ def check_results(outcomes: Sequence[Outcome], asset: str) -> list[dg.AssetCheck
 
 
 def result(project: Project, made: Made) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """The result of an asset that makes one partition a run."""
+    """The result of an asset that makes one partition a run; a table that is new is published to other tools."""
+    keep_published(project.store.root)
     return dg.MaterializeResult(
         metadata=full_metadata(project, made),
         data_version=dg.DataVersion(made.manifest.digest[:16]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -25,6 +26,11 @@ def base_identity(project: Project) -> str:
         from cxr_assets.diffusion.bundle import folder_digest
 
         return f"phantom:{folder_digest(PHANTOM_BASE)[:16]}" if PHANTOM_BASE.is_dir() else "phantom"
+    if wanted == [SCRATCH] and (start := project.settings.diffusion.pretrain.start):
+        from cxr_assets.diffusion.bundle import folder_digest
+
+        folder = PHANTOM_BASE if start == "phantom" else Path(start).expanduser()
+        return f"{SCRATCH}:{folder_digest(folder)[:16] if folder.is_dir() else start}"
     return ",".join(wanted)
 
 
@@ -36,6 +42,8 @@ def tokenizer_of(project: Project) -> Callable[[Sequence[str]], Any]:
         if s.base_model == [SCRATCH]:
             from cxr_assets.diffusion.tokenizer import train_tokenizer
 
+            if s.pretrain.start:
+                return load_bundle(s.pretrain.start, offline=s.offline).tokenizer
             return train_tokenizer(captions, vocabulary=s.pretrain.architecture.vocabulary)
         return load_bundle(s.base_model, revision=s.revision, offline=s.offline).tokenizer
 

@@ -31,10 +31,11 @@ class BundleSpec(BaseModel):
 
 
 class PretrainSettings(BaseModel):
-    """How a base model is trained from scratch."""
+    """How a base model is trained from scratch, or on from another one (its architecture then stands)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     architecture: BundleSpec = BundleSpec()
+    start: str | None = Field(None, description="a base model to go on from: 'phantom', a folder or a hub id")
     seed: int = 0
     precision: Precision = "bf16"
     compile: bool = False

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxr_assets.diffusion.bundle import Bundle, build_bundle
+from cxr_assets.diffusion.bundle import Bundle, build_bundle, load_bundle
 from cxr_assets.diffusion.config import PretrainSettings
 from cxr_assets.diffusion.device import autocast
 from cxr_assets.diffusion.latents import Posteriors, encode_films, film_tensor
@@ -97,7 +97,7 @@ def train_vae(
         progress=progress,
     )
     side = settings.architecture.resolution // bundle.vae_factor
-    shape = (settings.vae_batch, settings.architecture.latent_channels, side, side)
+    shape = (settings.vae_batch, bundle.vae.config.latent_channels, side, side)
 
     def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
         batch = film_tensor(films[rows], device).contiguous(memory_format=torch.channels_last)
@@ -196,9 +196,11 @@ def pretrain(
         data_digest: identifies films and captions, so that a checkpoint of other data is not resumed.
     """
     progress = progress or Progress()
-    vae_fields = {k: v for k, v in settings.model_dump(mode="json").items() if not k.startswith("unet_")}
-    vae_identity = digest_json({"data": data_digest, **vae_fields, "checkpoint_every": 0, "compile": False})
-    bundle = build_bundle(settings.architecture, captions, seed=settings.seed)
+    start, seed = settings.start, settings.seed
+    bundle = load_bundle(start) if start else build_bundle(settings.architecture, captions, seed=seed)
+    fields = {**settings.model_dump(mode="json"), "checkpoint_every": 0, "compile": False, "start": bundle.base_id}
+    vae_fields = {k: v for k, v in fields.items() if not k.startswith("unet_")}
+    vae_identity = digest_json({"data": data_digest, **vae_fields})
     vae_loop = train_vae(
         bundle, films, settings, device=device, folder=folder / "vae", identity=vae_identity, progress=progress
     )
@@ -208,9 +210,7 @@ def pretrain(
         {
             "vae": vae_identity,
             "vocabulary": bundle.tokenizer.get_vocab(),
-            **settings.model_dump(mode="json"),
-            "checkpoint_every": 0,
-            "compile": False,
+            **fields,
         }
     )
     unet_loop = train_unet(
@@ -225,6 +225,7 @@ def pretrain(
     )
     record = {
         "settings": json.loads(settings.model_dump_json()),
+        "started_from": bundle.base_id or None,
         "films": len(films),
         "data_digest": data_digest,
         "latent_scale": scale,

@@ -118,10 +118,23 @@ def pretrain_phantom(
     trained = pretrain(
         drawn.films, captions, training, device=device, folder=folder, data_digest=digest_json(data), progress=progress
     )
+    record = trained.record | {"earlier": earlier_training(training.start)}
     shutil.rmtree(out, ignore_errors=True)
     save_bundle(trained.bundle, out)
     oracle, held_out = make_oracle(settings, folder, oracle_out, progress)
-    return write_card(out, oracle, held_out, drawn, trained.record, settings, device=device, progress=progress)
+    return write_card(out, oracle, held_out, drawn, record, settings, device=device, progress=progress)
+
+
+def earlier_training(start: str | None) -> list[dict[str, Any]]:
+    """Films, settings and ancestor of each training that the starting model went through, oldest first."""
+    if start is None:
+        return []
+    path = (PHANTOM_BASE if start == "phantom" else Path(start)) / "record" / "training.json"
+    if not path.is_file():
+        return []
+    record = json.loads(path.read_text())
+    kept = {key: record.get(key) for key in ("started_from", "films", "data_digest", "settings")}
+    return [*record.get("earlier", []), kept]
 
 
 def write_card(
@@ -160,6 +173,12 @@ def write_card(
     return full
 
 
+def _went_on(record: dict[str, Any]) -> str:
+    """Says which trainings went before, if any."""
+    steps = [f"{e['settings']['vae_steps']:,} + {e['settings']['unet_steps']:,}" for e in record.get("earlier", [])]
+    return f", going on from a model of {' and then '.join(steps)} such steps" if steps else ""
+
+
 def _card(record: dict[str, Any], seen: pl.DataFrame, held_out: pl.DataFrame) -> str:
     joined = seen.join(held_out, on=["quantity", "metric"], suffix="_real")
     rows = "\n".join(
@@ -177,7 +196,8 @@ runs where no weights can be had. Race in its prompts is an acquisition style, n
 
 Trained by `cxr pretrain-phantom` on {record["films"]:,} films with true labels and all groups alike: VAE
 {s["vae_steps"]:,} steps of {s["vae_batch"]}, U-Net and text encoder {s["unet_steps"]:,} steps of {s["unet_batch"]}, min-SNR
-{s["min_snr"]:g}, weights averaged. `record/training.json` has every setting and loss, `record/loss.png` the curves.
+{s["min_snr"]:g}, weights averaged{_went_on(record)}. `record/training.json` has every setting and loss,
+`record/loss.png` the curves.
 
 Prompts: `chest x-ray, 63 year old black female, pleural effusion and edema`; the person may be left out.
 

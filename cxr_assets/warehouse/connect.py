@@ -88,6 +88,29 @@ def publish(root: Path | str) -> Path:
     return root / PUBLISHED
 
 
+def keep_published(root: Path | str) -> bool:
+    """Publish again if a table has parts that the published file does not show; returns whether that was needed.
+
+    A view over parts shows new ones by itself, but it can only be made once there is a first part.
+    """
+    root = Path(root).expanduser().resolve()
+    filled = {d.table for d in declared_tables() if _first_part(root, d) is not None}
+    try:
+        with duckdb.connect(str(root / PUBLISHED), read_only=True, config=_CONFIG) as con:
+            sql = "select view_name from duckdb_views() where schema_name = 'parts' and contains(sql, 'read_parquet')"
+            shown = {view for (view,) in con.execute(sql).fetchall()}
+    except duckdb.Error:  # not there yet, of another version, or held by a client that opened it for writing
+        shown = set()
+    if filled <= shown:
+        return False
+    publish(root)
+    return True
+
+
+def _first_part(root: Path, declared: Declared) -> Path | None:
+    return next((root / "tables" / declared.table).glob("**/part-*.parquet"), None)
+
+
 def standalone(root: Path | str, file: Path | str) -> Path:
     """Copy the tables and views into one DuckDB file to hand to somebody; no film, and none of ``LEFT_OUT``."""
     target = Path(file).expanduser().resolve()
@@ -132,7 +155,7 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> 
     for path in sql_files("views"):
         con.execute(path.read_text(encoding="utf-8"))
     for declared in declared_tables():
-        first = next((root / "tables" / declared.table).glob("**/part-*.parquet"), None)
+        first = _first_part(root, declared)
         if first is None:
             continue
         parts = literal(f"{_escaped(root / 'tables' / declared.table)}/**/part-*.parquet")

@@ -7,6 +7,7 @@ import dagster as dg
 from cxr_assets.checks import check_partition
 from cxr_assets.keys import Stratum
 from cxr_assets.synthesis import catalogue, draw, plan, quality_report
+from cxr_assets.warehouse.connect import keep_published
 from dagster_project.assets.cohort import studies
 from dagster_project.assets.generators import adapter
 from dagster_project.emit import GPU_TAGS, OWNER, check_specs, full_metadata, result, version_tags
@@ -72,6 +73,7 @@ def synthetic_images(
                 metadata=outcome.facts,
             )
         )
+    keep_published(opened.store.root)
     yield dg.AssetCheckResult(
         check_name="quality",
         passed=all(o.passed for o in outcomes),

@@ -108,3 +108,12 @@ def test_a_pretrained_model_saves_loads_and_draws(whole: Pretrained, tmp_path: P
     assert loaded.vae.config.scaling_factor == whole.bundle.vae.config.scaling_factor
     films = sample_prompts(loaded, TEXTS[:2], [1, 2], SamplerSettings(steps=2, batch=2, resolution=32), device=CPU)
     assert films.shape == (2, 32, 32) and films.dtype == np.uint8 and films.std() > 0
+
+
+def test_training_goes_on_from_a_saved_model(whole: Pretrained, tmp_path: Path) -> None:
+    base_id = save_bundle(whole.bundle, tmp_path / "base", half=False)
+    more = run(tmp_path / "more", SETTINGS.model_copy(update={"start": str(tmp_path / "base")}))
+    assert more.record["started_from"] == base_id
+    for name in ("vae_losses", "unet_losses"):
+        assert more.record[name][0][1] < whole.record[name][0][1], f"{name} begin where a trained model stands"
+    assert digests(more) != digests(whole)

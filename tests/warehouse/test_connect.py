@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cxr_assets.errors import StorageError
-from cxr_assets.warehouse.connect import LEFT_OUT, connect, declared_tables, publish, standalone
+from cxr_assets.warehouse.connect import LEFT_OUT, connect, declared_tables, keep_published, publish, standalone
 from cxr_assets.warehouse.queries import run_query
 from cxr_assets.warehouse.sqlfiles import sql_folder
 from tests.warehouse.miniature import write_project
@@ -134,6 +134,18 @@ def test_publishing_again_disturbs_no_reader(root: Path) -> None:
         assert _one(fresh, "select count(*) from adapters") == 2
         assert _one(fresh, "select count(*) from duckdb_tables()") == 0
     assert [p.name for p in root.glob(".*")] == []
+
+
+def test_a_table_that_is_new_is_published_and_nothing_else_is(root: Path) -> None:
+    assert keep_published(root)
+    assert not keep_published(root)
+    rows = pl.DataFrame({"adapter_id": ["b"], "study_id": ["s0"], "patient_id": ["p1"]})
+    Writer(root).put("adapter", {"method": "hcn"}, adapter_training_rows=rows)
+    assert not keep_published(root), "the view over parts shows a new one by itself"
+    Writer(root).put("disease_regions", {}, regions=pl.DataFrame({"study_id": ["s0"], "finding": ["edema"]}))
+    assert keep_published(root)
+    with duckdb.connect(str(root / "warehouse.duckdb"), read_only=True) as con:
+        assert _one(con, "select count(*) from regions") == 1
 
 
 def test_a_root_can_be_published_before_anything_is_made(tmp_path: Path) -> None:

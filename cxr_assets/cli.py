@@ -152,7 +152,7 @@ def ingest(
 ) -> None:
     """Curate a cohort only: studies, findings, boxes, reports, films and captions."""
     resolved = _resolved(cohort, storage, preset, sets, root)
-    _graph(resolved, "--only-cohort")
+    _graph(resolved, "--until", "cohort")
     _publish(resolved)
     typer.echo(
         f"curated {resolved.cohort} under {resolved.root}; try: cxr query label_prevalence --cohort {resolved.cohort}"
@@ -171,7 +171,7 @@ def synthesize(
     """Train missing adapters and draw every stratum that is missing or stale, without a server."""
     resolved = _resolved(cohort, storage, preset, sets)
     chosen = ["--findings", ",".join(finding)] if finding else []
-    _graph(resolved, "--only-images", *(["--arms", arms] if arms else []), *chosen)
+    _graph(resolved, "--until", "images", *(["--arms", arms] if arms else []), *chosen)
     _publish(resolved)
 
 
@@ -264,14 +264,17 @@ def ui(
     """Serve the graph on 127.0.0.1 with its history under the data root."""
     resolved = _resolved(cohort, storage)
     environment = _instance(resolved)
+    _publish(resolved)
     dagster = str(Path(sys.executable).parent / "dagster")
-    subprocess.run(
-        [dagster, "instance", "concurrency", "set", "gpu", "1"],
-        env=environment,
-        cwd=_checkout(),
-        check=False,
-        capture_output=True,
-    )
+    if not (resolved.root / "dagster" / "pools_set").exists():  # once: afterwards the limit is the user's
+        subprocess.run(
+            [dagster, "instance", "concurrency", "set", "gpu", "1"],
+            env=environment,
+            cwd=_checkout(),
+            check=True,
+            capture_output=True,
+        )
+        (resolved.root / "dagster" / "pools_set").touch()
     command = [dagster, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     raise typer.Exit(subprocess.run(command, env=environment, cwd=_checkout(), check=False).returncode)
 
@@ -282,6 +285,7 @@ def pretrain_phantom(
         "storage/pretrain-phantom"
     ),
     out: Annotated[Path | None, typer.Option(help="where the base model goes; default: the shipped one")] = None,
+    oracle_out: Annotated[Path | None, typer.Option(help="where its judge goes; default: beside --out")] = None,
     films: Annotated[int, typer.Option(help="films to learn from")] = 32_000,
     start: Annotated[str | None, typer.Option(help="go on from this base model: 'phantom' or a folder")] = None,
     vae_steps: Annotated[int, typer.Option()] = 2500,
@@ -297,6 +301,7 @@ def pretrain_phantom(
     from cxr_assets.diffusion.bundle import PHANTOM_BASE
     from cxr_assets.diffusion.config import PretrainSettings
     from cxr_assets.diffusion.device import pick_device
+    from cxr_assets.evaluation.oracle import ORACLE
     from cxr_assets.progress import Progress
     from cxr_assets.synthesis.phantom_base import PhantomBaseSettings
     from cxr_assets.synthesis.phantom_base import pretrain_phantom as pretrain
@@ -312,7 +317,13 @@ def pretrain_phantom(
     )
     settings = PhantomBaseSettings(films=films, oracle_steps=oracle_steps)
     record = pretrain(
-        settings, training, folder=work, device=pick_device(device), out=out or PHANTOM_BASE, progress=Progress()
+        settings,
+        training,
+        folder=work,
+        device=pick_device(device),
+        out=out or PHANTOM_BASE,
+        oracle_out=oracle_out or (out.with_name(f"{out.name}-oracle") if out else ORACLE),
+        progress=Progress(),
     )
     typer.echo(json.dumps(record["samples"], indent=1))
 
@@ -336,6 +347,9 @@ def main() -> None:
         app()
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a data root that is read-only or full, before any asset could say so
+        print(f"error: the disk refused: {error}. --storage names the data root.", file=sys.stderr)
         sys.exit(1)
 
 

@@ -53,7 +53,7 @@ def _grid(project: Project, files: list[str], captions: list[str] | None, told: 
         return
     films = read_films(project.store, files, 96)
     told.pictures[name] = film_grid(films, columns=8, captions=captions, cell=96)
-    told.inline["films"] = thumbnail(films)
+    told.inline["a_few_films"] = thumbnail(films)
 
 
 def _studies(project: Project, manifest: Manifest, told: Description) -> None:

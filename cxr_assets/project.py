@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -92,6 +92,12 @@ class Project:
         return keys.Grid(chosen, self.spec.ages, self.spec.sexes, self.spec.races)
 
     @property
+    def caption_policy(self) -> Literal["labels", "impression"]:
+        """What captions say: as configured, or as suits the cohort."""
+        chosen = self.settings.captions.policy
+        return self.spec.captions if chosen == "auto" else chosen
+
+    @property
     def methods(self) -> list[str]:
         return list(self.settings.synthesis.methods)
 
@@ -141,10 +147,15 @@ class Project:
             dict(keys or {}),
             list(parents),
             inputs,
-            digest_json(_plain(config)),
+            _plain(config),
             code_version,
             strictest(terms),
         )
+
+
+def config_digest(config: Any) -> str:
+    """Digest of settings as a manifest holds it."""
+    return digest_json(_plain(config))
 
 
 def _plain(value: Any) -> Any:
@@ -164,9 +175,14 @@ class Step:
     keys: dict[str, str]
     parents: list[Parent]
     inputs: dict[str, str]
-    config_digest: str
+    config: Any
     code_version: str
     terms: str
+
+    @property
+    def config_digest(self) -> str:
+        """Digest of the settings, as the manifest holds it."""
+        return config_digest(self.config)
 
     @property
     def identity(self) -> str:
@@ -182,6 +198,16 @@ class Step:
             return None
         return Made(manifest, fresh=False)
 
+    def claim(self) -> Made | None:
+        """As ``current``; but where it is to be made, no other process may begin to until this one is done or dead."""
+        if made := self.current():
+            return made
+        self.store.claim(self.asset, self.keys)
+        made = self.current()  # another process may have made it while this one waited
+        if made:
+            self.store.release(self.asset, self.keys)
+        return made
+
     @contextlib.contextmanager
     def writing(self, *, terms: str | None = None) -> Iterator[PartitionWriter]:
         """Replace the partition; edges to the parents are written with it."""
@@ -192,6 +218,7 @@ class Step:
             config_digest=self.config_digest,
             code_version=self.code_version,
             terms=terms or self.terms,
+            config=self.config,
         ) as writer:
             for parent in self.parents:
                 writer.edge(self.inputs[parent.name], parent.asset, parent.relation)
@@ -199,6 +226,7 @@ class Step:
 
     def made(self) -> Made:
         """The partition just written."""
+        self.store.release(self.asset, self.keys)
         manifest = self.store.manifest(self.asset, self.keys)
         if manifest is None:
             raise StorageError(f"{self.asset} {partition_text(self.keys)} was not written.")

@@ -55,7 +55,9 @@ class FilmSettings(Frozen):
 class CaptionSettings(Frozen):
     """What a generator is told about a film."""
 
-    policy: Literal["labels", "impression"] = "labels"
+    policy: Literal["auto", "labels", "impression"] = Field(
+        "auto", description="auto: the report's impression where a cohort is its reports (openi), else the labels"
+    )
 
 
 class RegionSettings(Frozen):
@@ -140,7 +142,7 @@ class EvaluationSettings(Frozen):
     suppress_below: int = 20
     attributes: list[str] = Field(default=["age_bin", "sex", "race"])
     features: list[str] = Field(
-        default=["random"], description="feature spaces of distances: oracle, random, xrv:<weights>"
+        default=["random"], description="feature spaces of distances: oracle, random, xrv:<file>.safetensors"
     )
     seed: int = 0
 

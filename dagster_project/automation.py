@@ -20,14 +20,16 @@ synthesis_job = dg.define_asset_job("fill_synthetic_images", selection=dg.AssetS
 
 
 def busy_strata(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
-    """(method, stratum) of every ranged run that is queued or running."""
-    order = [str(s) for s in GRID]
+    """(method, stratum) of every run of the images that is queued or running."""
+    order = {str(s): number for number, s in enumerate(GRID)}
     busy: set[tuple[str, str]] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
-        first, last = run.tags.get(START, ""), run.tags.get(END, "")
+        single = run.tags.get("dagster/partition", "")
+        first, last = run.tags.get(START, single), run.tags.get(END, single)
         if "|" in first and "|" in last:
             (method, a), (_, b) = first.split("|"), last.split("|")
-            busy |= {(method, s) for s in order[order.index(a) : order.index(b) + 1]}
+            if a in order and b in order:  # else a run of another time's grid, or of the catalogue
+                busy |= {(method, s) for s, number in order.items() if order[a] <= number <= order[b]}
     return busy
 
 

@@ -22,6 +22,18 @@ GPU_TAGS = {
 }
 
 
+MAIN_TABLE = {
+    "disease_regions": "regions",
+    "latents": "latent_rows",
+    "adapter": "adapter_training_rows",
+    "training_set": "training_set_rows",
+    "classifier": "classifier_training",
+    "fairness_scorecard": "fairness_estimates",
+    "report": "fairness_contrasts",
+}
+"""The table that stands for an asset of another name."""
+
+
 def check_specs(asset: str, partitions_def: Any = None) -> list[dg.AssetCheckSpec]:
     """Specs of an asset's checks, by partition where the asset has them."""
     return [
@@ -58,15 +70,15 @@ def _table(frame: pl.DataFrame, most: int = 40) -> dg.TableMetadataValue:
 
 
 def _schema(project: Project, made: Made) -> dict[str, Any]:
-    """Column schema and row count of the partition's first table, for the UI's own panels."""
+    """Column schema and row count of the partition's main table, for the UI's own panels."""
+    main = MAIN_TABLE.get(made.manifest.asset, made.manifest.asset)
     for entry in made.manifest.files:
-        if entry.path.startswith("tables/") and entry.path.endswith(".parquet"):
-            table = entry.path.split("/")[1]
+        if entry.path.startswith(f"tables/{main}/") and entry.path.endswith(".parquet"):
             schema = pl.read_parquet_schema(project.store.path(entry.path))
             columns = [dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()]
             return {
                 "dagster/column_schema": dg.TableSchema(columns=columns),
-                "dagster/row_count": made.manifest.rows[table],
+                "dagster/row_count": made.manifest.rows[main],
             }
     return {}
 

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
-from cxr_assets.errors import CxrError
+from cxr_assets.errors import CxrError, InputError
 from cxr_assets.keys import Arm
 from cxr_assets.project import Project
 from cxr_assets.synthesis.fill import fill_requests
@@ -21,6 +24,7 @@ from dagster_project.partitions import PROJECT
 
 COHORT_ASSETS = ("studies", "captions")
 SHARED_ASSETS = ("studies", "captions", "base_model", "latents", "disease_regions", "synthesis_plan")
+STAGES = ("cohort", "adapters", "images", "report")
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -46,7 +50,8 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None:
-                return CxrError(f"{event.step_key or 'run'}: {error.message.strip()}")
+                said = error.message.strip().removeprefix(f"{CxrError.__module__}.{error.cls_name}: ")
+                return CxrError(f"{event.step_key or 'run'}: {said}")
     failed = [str(e.check_name) for e in done.get_asset_check_evaluations() if not e.passed]
     return CxrError(f"run {done.run_id} failed; checks that did not hold: {', '.join(failed) or 'none'}")
 
@@ -74,21 +79,36 @@ def plan_of_runs(project: Project, arms: Sequence[Arm]) -> Iterator[tuple[str, s
     yield "report", None
 
 
-def run(
-    arms: Sequence[Arm], *, only_cohort: bool = False, only_images: bool = False, findings: Sequence[str] | None = None
-) -> None:
-    """Everything that the given arms need, and the report; what is current is found, not made again."""
+def run(arms: Sequence[Arm], *, until: str = "report", findings: Sequence[str] | None = None) -> None:
+    """What the given arms need, as far as one of STAGES; what is current is found, not made again.
+
+    Args:
+        findings: draw these alone; for ``until="images"``.
+    """
     project = PROJECT
-    materialise(COHORT_ASSETS if only_cohort else SHARED_ASSETS)
-    if only_cohort:
+    materialise(COHORT_ASSETS if until == "cohort" else SHARED_ASSETS)
+    if until == "cohort":
         return
     for method in sorted({a.method for a in arms if not a.is_real}):
         materialise(["adapter"], partition=method)
+    if until == "adapters":
+        return
     if any(not a.is_real for a in arms):
         draw(project, findings)
-    if not only_images:
+    if until == "report":
         for asset, partition in plan_of_runs(project, arms):
             materialise([asset], partition=partition)
+
+
+def _known(name: str, kind: str, names: Iterable[object]) -> str:
+    """The name itself. Raises InputError with the nearest ones if there is no such thing."""
+    every = [str(n) for n in names]
+    if name not in every:
+        near = difflib.get_close_matches(name, every, n=3, cutoff=0.4)
+        raise InputError(
+            f"there is no {kind} {name!r}. " + ("Did you mean " if near else "Known: ") + ", ".join(near or every)
+        )
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,20 +117,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--arms", default="", help="arms to train and score, comma-separated; default: those of the profile"
     )
-    parser.add_argument("--only-cohort", action="store_true", help="curate and caption only")
-    parser.add_argument("--only-images", action="store_true", help="stop after the synthetic images")
-    parser.add_argument("--findings", default="", help="draw these findings alone, comma-separated; with --only-images")
+    parser.add_argument("--until", choices=STAGES, default="report", help="stop after this stage")
+    parser.add_argument(
+        "--findings", default="", help="draw these findings alone, comma-separated; with --until images"
+    )
     args = parser.parse_args(argv)
     try:
         names = args.arms.split(",") if args.arms else PROJECT.settings.arms
-        run(
-            [Arm.parse(a) for a in names],
-            only_cohort=args.only_cohort,
-            only_images=args.only_images,
-            findings=args.findings.split(",") if args.findings else None,
-        )
+        arms = [Arm.parse(_known(n, "arm", PROJECT.arms)) for n in names]
+        findings = [_known(f, "finding", PROJECT.grid.findings) for f in args.findings.split(",") if f]
+        run(arms, until=args.until, findings=findings or None)
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (OSError, SQLAlchemyError) as error:  # Dagster's own event log cannot be written: the disk is full, or gone
+        said = str(getattr(error, "orig", None) or error)
+        print(f"error: Dagster's history under {os.environ['DAGSTER_HOME']} cannot be written: {said}", file=sys.stderr)
         return 1
     return 0
 

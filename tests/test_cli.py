@@ -58,6 +58,13 @@ def test_stated_failures_exit_with_one_and_one_line(tmp_path: Path) -> None:
         assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+def test_a_data_root_that_cannot_be_made_is_a_stated_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = cxr("demo", "--set", "synthesis.steps=3", root=tmp_path / "file" / "root")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: the disk refused") and str(tmp_path / "file") in done.stderr
+
+
 def test_wrong_use_exits_with_two(tmp_path: Path) -> None:
     assert cxr("demo", "--set", "no-equals-sign", root=tmp_path).returncode == 2
     assert cxr("no-such-command", root=tmp_path).returncode == 2

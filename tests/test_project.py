@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from cxr_assets.errors import StorageError
 from cxr_assets.keys import Arm, Learner
@@ -102,3 +103,19 @@ def test_terms_and_edges_come_from_the_parents(tmp_path: Path) -> None:
     edges = project.store.table("edges", {"asset": "child", "partition": "m"}).to_dicts()
     parent = project.store.digest("source")
     assert [(e["child_id"], e["parent_id"], e["relation"]) for e in edges] == [(manifest.digest, parent, "drawn_from")]
+
+
+def test_a_partition_that_another_process_makes_is_waited_for(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    source(project)
+    step = child(project)
+    other = FileLock(project.store.path("work/locks/child/m.making.lock"))
+    Path(other.lock_file).parent.mkdir(parents=True)
+    with other, pytest.raises(StorageError, match="being made by another run"):
+        project.store.claim(step.asset, step.keys, timeout=0.1)
+    assert step.claim() is None and step.claim() is None, "what this process claimed it may try again"
+    with pytest.raises(Timeout), FileLock(other.lock_file, timeout=0.1):
+        pass
+    assert make(step).made().fresh
+    with FileLock(other.lock_file, timeout=0.1):
+        assert child(project).claim() is not None, "what is current needs no lock"

@@ -19,14 +19,14 @@ def caption_studies(project: Project, tokenizer_of: TokenizerOf, *, tokenizer_id
         tokenizer_of: gives the tokenizer for draft captions; a base model that is yet to be trained learns it from them.
         tokenizer_id: what the tokenizer is (the base model's name), so that another one stales the captions.
     """
-    policy = project.settings.captions.policy
+    policy = project.caption_policy
     step = project.step(
         "captions",
         parents=[Parent("studies", "drawn_from")],
         config={"policy": policy, "tokenizer": tokenizer_id},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     tables = [project.store.table(name) for name in ("studies", "findings", "reports")]
     drafts = build_captions(*tables, policy=policy).captions["caption"].to_list()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -75,21 +76,27 @@ def predict(network: nn.Module, films: np.ndarray, *, device: torch.device, batc
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
+def training_config(project: Project) -> dict[str, Any]:
+    """The settings that decide how any learner is trained."""
+    s = project.settings.classification
+    return s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"}) | {"findings": project.grid.findings}
+
+
 def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     """Train one learner on one arm for a fixed number of steps; the weights of the best validation AUROC stay.
 
     Every arm takes equally many steps, so that a mix is not helped by longer training.
     """
-    s = project.settings.classification
-    settings = s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"})
+    s, settings = project.settings.classification, training_config(project)
     step = project.step(
         "classifier",
         learner_keys(arm, learner),
-        parents=[Parent("training_set", "trained_on", {"arm": str(arm)})],
+        # Labels are read from the studies when training begins, and thresholds are fitted on their validation films.
+        parents=[Parent("training_set", "trained_on", {"arm": str(arm)}), Parent("studies", "fitted_on")],
         config=settings,
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     device = pick_device(project.settings.device)
     train = training_films(project, project.store.table("training_set_rows", {"arm": str(arm)}))
@@ -238,10 +245,10 @@ def predict_test(project: Project, arm: Arm, learner: Learner) -> Made:
         "predictions",
         keys,
         parents=[Parent("classifier", "evaluated_on", keys), Parent("studies", "evaluated_on")],
-        config={"image_size": project.settings.classification.image_size},
+        config={"image_size": project.settings.classification.image_size, "findings": project.grid.findings},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     test = evaluation_films(project, "test")
     refuse_leakage(project, arm, test.rows)

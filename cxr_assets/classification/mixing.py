@@ -43,7 +43,7 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
         code_version=CODE_VERSION,
         config={"arm": str(arm), "weight": project.settings.classification.synthetic_weight},
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     real = real_rows(project, arm)
     parts = [] if arm.mix == SYNTHETIC_ONLY else [real]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,6 +49,7 @@ class CohortSpec(BaseModel):
         default=None,
         description="width and height of the image that the source's boxes are drawn on; None: the film itself",
     )
+    captions: Literal["labels", "impression"] = Field("labels", description="what its captions say by default")
     notes: tuple[str, ...] = ()
 
     def with_ages(self, scheme: str) -> CohortSpec:

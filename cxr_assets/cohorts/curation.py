@@ -28,6 +28,8 @@ EMPTY_TRUTH = {
 def curate_studies(project: Project) -> Made:
     """Curate the project's cohort; the phantom is drawn, any other is read from ``cohort_root``."""
     is_phantom = project.resolved.cohort == "phantom"
+    if is_phantom and project.settings.curate.age_scheme != "demo4":
+        raise SettingsError(f"the phantom is drawn in age scheme 'demo4', not {project.settings.curate.age_scheme!r}.")
     step = project.step(
         "studies",
         parents=[],
@@ -35,7 +37,7 @@ def curate_studies(project: Project) -> Made:
         config=_config(project, is_phantom),
         extra_inputs={} if is_phantom else {"files": _listing(project)},
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     extra: dict[str, pl.DataFrame] = {}
     if is_phantom:

@@ -30,6 +30,7 @@ SPEC = CohortSpec(
         "D. Demner-Fushman et al., JAMIA 2016"
     ),
     patient_id_kind="report",
+    captions="impression",
     notes=(
         "The patient is not given: patient_id is the report, so no interval here is patient-level.",
         "No age, sex or race: fairness cannot be measured here. Sex words in indications are not read.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import polars as pl
@@ -16,7 +17,6 @@ from cxr_assets.errors import StorageError
 from cxr_assets.plots import loss_curve
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.settings import load_preset
-from cxr_assets.warehouse.manifest import digest_json
 
 CODE_VERSION = "1"
 
@@ -43,7 +43,7 @@ def train_adapter(project: Project, method: str) -> Made:
         config={"lora": preset.lora, "train": preset.train.model_dump(exclude={"checkpoint_every"})},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     cache = open_cache(project.store)
     bundle = open_base_model(project)
@@ -76,7 +76,7 @@ def train_adapter(project: Project, method: str) -> Made:
             pl.lit(digest).alias("adapter_id"),
             "study_id",
             "patient_id",
-            pl.col("caption").map_elements(lambda c: digest_json(c), return_dtype=pl.String).alias("caption_sha256"),
+            pl.col("caption").map_elements(_sha256, return_dtype=pl.String).alias("caption_sha256"),
             pl.lit(1.0).alias("weight"),
             "split",
             pl.lit(seen, pl.Int64).alias("times_seen"),
@@ -89,6 +89,10 @@ def train_adapter(project: Project, method: str) -> Made:
             "final_loss": loop.losses[-1][1],
         }
     return step.made()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def open_adapter(project: Project, method: str) -> Bundle:

@@ -14,6 +14,7 @@ from cxr_assets.diffusion.bundle import PHANTOM_BASE, Bundle, load_bundle, save_
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.errors import InputError
 from cxr_assets.project import Made, Parent, Project
+from cxr_assets.warehouse.manifest import folder_digest
 
 CODE_VERSION = "1"
 SCRATCH = "scratch"
@@ -22,16 +23,15 @@ SCRATCH = "scratch"
 def base_identity(project: Project) -> str:
     """What the configured base model is, in a word that changes when another one would be used."""
     wanted = project.settings.diffusion.base_model
-    if wanted[0] == "phantom":
-        from cxr_assets.diffusion.bundle import folder_digest
-
-        return f"phantom:{folder_digest(PHANTOM_BASE)[:16]}" if PHANTOM_BASE.is_dir() else "phantom"
     if wanted == [SCRATCH] and (start := project.settings.diffusion.pretrain.start):
-        from cxr_assets.diffusion.bundle import folder_digest
+        return f"{SCRATCH}:{_identity(start)}"
+    pinned = f"@{project.settings.diffusion.revision}" if project.settings.diffusion.revision else ""
+    return ",".join(_identity(candidate) for candidate in wanted) + pinned
 
-        folder = PHANTOM_BASE if start == "phantom" else Path(start).expanduser()
-        return f"{SCRATCH}:{folder_digest(folder)[:16] if folder.is_dir() else start}"
-    return ",".join(wanted)
+
+def _identity(candidate: str) -> str:
+    folder = PHANTOM_BASE if candidate == "phantom" else Path(candidate).expanduser()
+    return f"{candidate}:{folder_digest(folder)[:16]}" if folder.is_dir() else candidate
 
 
 def tokenizer_of(project: Project) -> Callable[[Sequence[str]], Any]:
@@ -60,7 +60,7 @@ def make_base_model(project: Project) -> Made:
         config={"wanted": base_identity(project), "revision": s.revision, "pretrain": s.pretrain if scratch else None},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     if not scratch:
         bundle = load_bundle(s.base_model, revision=s.revision, offline=s.offline)
@@ -111,7 +111,13 @@ def open_base_model(project: Project) -> Bundle:
         bundle.base_id = manifest.facts["base_id"]
         return bundle
     s = project.settings.diffusion
-    return load_bundle(s.base_model, revision=s.revision, offline=s.offline)
+    bundle = load_bundle(s.base_model, revision=s.revision, offline=s.offline)
+    if bundle.base_id != manifest.facts["base_id"]:
+        raise InputError(
+            f"the base model {bundle.source!r} is not the one that base_model was made with"
+            f" ({bundle.base_id[:16]}, recorded {manifest.facts['base_id'][:16]}). Materialise base_model again."
+        )
+    return bundle
 
 
 def training_studies(project: Project) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import torch
 from cxr_assets.diffusion.config import BundleSpec
 from cxr_assets.diffusion.tokenizer import MAX_TOKENS, train_tokenizer
 from cxr_assets.errors import InputError, SettingsError
-from cxr_assets.warehouse.manifest import FileEntry, digest_of, sha256_file
+from cxr_assets.warehouse.manifest import folder_digest
 
 PHANTOM_BASE = Path(__file__).parent / "phantom_base"
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
@@ -135,18 +135,6 @@ def save_bundle(bundle: Bundle, folder: Path, *, half: bool = True) -> str:
     return bundle.base_id
 
 
-def folder_digest(folder: Path) -> str:
-    """Content digest of a model folder: its configuration, vocabulary and safetensors, not its notes and pictures."""
-    kept = [
-        p
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.suffix in {".json", ".safetensors", ".txt"} and p.parent.name != "record"
-    ]
-    return digest_of(
-        FileEntry(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size) for p in kept
-    )
-
-
 def load_bundle(candidates: str | list[str], *, revision: str | None = None, offline: bool = False) -> Bundle:
     """Load the first base model that can be had, as float32 on the CPU.
 
@@ -187,7 +175,7 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
         return Bundle(pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler, base_id, candidate)
     raise SettingsError(
         "no base model could be loaded. Tried: " + "; ".join(tried) + ". Give a folder in diffusers' format with"
-        " safetensors, 'phantom', or base_model: scratch."
+        " safetensors, 'phantom', or [scratch]."
     )
 
 

@@ -28,7 +28,7 @@ def cache_latents(project: Project) -> Made:
         config={"resolution": s.resolution, "precision": s.precision},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     rows = training_studies(project)
     bundle = open_base_model(project)

@@ -6,9 +6,11 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cxr_assets.errors import SettingsError
@@ -72,7 +74,15 @@ class _XrvFeatures(nn.Module):
         super().__init__()
         from torchxrayvision.models import DenseNet
 
-        self.network = DenseNet(weights=weights)
+        path = Path(weights).expanduser()
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise SettingsError(
+                f"xrv:{weights}: no safetensors file there. torchxrayvision's own files are pickles, which run code when"
+                " opened; save the state dict of DenseNet with safetensors.torch.save_file on a machine you trust."
+            )
+        state = load_file(path)
+        self.network = DenseNet(num_classes=len(state["classifier.bias"]), in_channels=1)
+        self.network.load_state_dict(state, strict=False)  # its operating points are of no use to features
 
     def forward(self, films: torch.Tensor) -> torch.Tensor:
         return self.network.features2(films * 1024.0)
@@ -81,8 +91,8 @@ class _XrvFeatures(nn.Module):
 def feature_space(name: str) -> FeatureSpace:
     """An extractor by name.
 
-    ``oracle``: the phantom oracle's pooled features. ``random``: fixed random convolutions. ``xrv:<weights>``:
-    torchxrayvision's DenseNet with weights that lie in its cache (it would download others).
+    ``oracle``: the phantom oracle's pooled features. ``random``: fixed random convolutions. ``xrv:<file>``:
+    torchxrayvision's DenseNet-121 with the weights of a safetensors file.
     """
     if name == "oracle":
         from cxr_assets.evaluation.oracle import Oracle
@@ -93,7 +103,7 @@ def feature_space(name: str) -> FeatureSpace:
         return FeatureSpace(name, _RandomFeatures(), 128)
     if name.startswith("xrv:"):
         return FeatureSpace(name, _XrvFeatures(name.removeprefix("xrv:")), 224)
-    raise SettingsError(f"feature space {name!r} is none of oracle, random, xrv:<weights>.")
+    raise SettingsError(f"feature space {name!r} is none of oracle, random, xrv:<file>.safetensors.")
 
 
 @contextlib.contextmanager

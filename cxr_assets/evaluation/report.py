@@ -8,12 +8,13 @@ from typing import Any
 import jinja2
 import polars as pl
 
+from cxr_assets.classification.classifiers import learner_keys, training_config
 from cxr_assets.cohorts.film_reader import filmed, read_films
 from cxr_assets.evaluation.contrasts import contrast_arms
 from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
 from cxr_assets.plots import data_uri, film_grid
-from cxr_assets.project import Made, Parent, Project
+from cxr_assets.project import Made, Parent, Project, config_digest
 
 CODE_VERSION = "1"
 BASELINE = str(Arm(REAL, REAL_ONLY))
@@ -21,8 +22,24 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def scored_arms(project: Project) -> list[Arm]:
-    """Arms that have a scorecard, in key order."""
-    return [arm for arm in project.arms if project.store.manifest("fairness_scorecard", {"arm": str(arm)})]
+    """Arms whose scorecard holds under the present settings, in key order.
+
+    One that was read from other predictions or studies, or whose classifiers were trained by other settings, is left out:
+    set beside the others, the settings would look like an effect of the arm.
+    """
+    return [arm for arm in project.arms if _in_force(project, arm)]
+
+
+def _in_force(project: Project, arm: Arm) -> bool:
+    card = project.store.manifest("fairness_scorecard", {"arm": str(arm)})
+    if card is None:
+        return False
+    learners = [learner_keys(arm, learner) for learner in project.learners]
+    parents = [Parent("studies", ""), *(Parent("predictions", "", keys) for keys in learners)]
+    if card.inputs != {p.name: project.store.digest(p.asset, p.keys) for p in parents}:
+        return False
+    trained = [project.store.manifest("classifier", keys) for keys in learners]
+    return all(c is not None and c.config_digest == config_digest(training_config(project)) for c in trained)
 
 
 def write_report(project: Project) -> Made:
@@ -36,7 +53,7 @@ def write_report(project: Project) -> Made:
         code_version=CODE_VERSION,
         config={"template": TEMPLATE.read_text()},
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     tables = {
         name: [project.store.table(name, {"arm": str(a)}) for a in arms]
@@ -177,7 +194,7 @@ def render(
             )
         shown = contrasts.filter(kept).to_dicts()
     quality = [
-        project.store.table("synthetic_quality", {"method": m})
+        project.store.table("synthetic_quality", {"method": m}).filter(pl.col("metric") != "pass_rate")
         for m in sorted({a.method for a in arms if not a.is_real})
     ]
     planted = project.store.path("tables/planted_disparity/part-0.parquet")

@@ -22,11 +22,14 @@ def score_predictions(project: Project, arm: Arm) -> Made:
     step = project.step(
         "fairness_scorecard",
         {"arm": str(arm)},
-        parents=[Parent("predictions", "evaluated_on", keys) for keys in learners],
-        config=settings.model_dump(exclude={"features"}),
+        parents=[
+            *(Parent("predictions", "evaluated_on", keys) for keys in learners),
+            Parent("studies", "evaluated_on"),
+        ],
+        config=settings.model_dump(exclude={"features"}) | {"findings": project.grid.findings},
         code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     predictions = pl.concat([project.store.table("predictions", keys) for keys in learners])
     thresholds = pl.concat([project.store.table("thresholds", keys) for keys in learners])

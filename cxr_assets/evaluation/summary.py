@@ -17,7 +17,10 @@ from cxr_assets.warehouse import Store
 def print_summary(root: Path) -> None:
     """Print one line an arm, the reported gaps of real only, the contrasts, and where to look next."""
     store, console = Store(root), Console(width=None if sys.stdout.isatty() else 200)
+    report = store.manifest("report")
     cards = {m.partition["arm"]: m for m in store.manifests("fairness_scorecard")}
+    if report:  # it leaves out what no longer holds
+        cards = {arm: card for arm, card in cards.items() if arm in report.facts["arms"]}
     if not cards:
         console.print("no scorecard yet")
         return
@@ -39,7 +42,6 @@ def print_summary(root: Path) -> None:
             ", ".join(r["attribute"] for r in head["reported"]) or "none",
         )
     console.print(table)
-    report = store.manifest("report")
     if report and "fairness_contrasts" in report.rows and subject:
         changes = store.table("fairness_contrasts").filter(
             (pl.col("quantity") == "group_vs_rest")

@@ -113,10 +113,14 @@ def train_detector(
     progress: Progress,
 ) -> None:
     """Train a detector on a YOLO data set, going on from its last epoch after a stop, and save it under ``out``."""
+    if (out / "detector.safetensors").is_file():
+        return  # it is written last
+    _refuse_pickles(settings.architecture)
     ultralytics = _ultralytics(folder)
     last = folder / "run" / "weights" / "last.pt"
-    # last.pt is the detector's own unfinished checkpoint, written by this function; no other pickle is ever opened.
-    model = ultralytics.YOLO(str(last) if last.exists() else settings.architecture, task="detect")
+    model = _unfinished(ultralytics, last)
+    resume = model is not None
+    model = model or ultralytics.YOLO(settings.architecture, task="detect")
     with progress.task("detector", settings.epochs) as advance:
         model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
         model.train(
@@ -128,7 +132,7 @@ def train_detector(
             project=str(folder),
             name="run",
             exist_ok=True,
-            resume=last.exists(),
+            resume=resume,
             seed=settings.seed,
             deterministic=True,
             workers=0,
@@ -154,9 +158,38 @@ def train_detector(
     out.mkdir(parents=True, exist_ok=True)
     trained = model.trainer.ema.ema if model.trainer.ema else model.trainer.model
     weights = {k: v.detach().float().cpu().contiguous() for k, v in trained.state_dict().items()}
-    save_file(weights, out / "detector.safetensors")
     facts = {"architecture": settings.architecture, "findings": list(findings), "image_size": settings.image_size}
     (out / "detector.json").write_text(json.dumps(facts, indent=1))
+    save_file(weights, out / ".detector.tmp")
+    (out / ".detector.tmp").replace(out / "detector.safetensors")
+
+
+def _unfinished(ultralytics: Any, last: Path) -> Any | None:
+    """The detector's own checkpoint as a model, None where there is none to go on from.
+
+    It is a pickle, but one that this process or its killed predecessor wrote; no other is ever opened. A kill in the middle
+    of writing it, or after the last epoch, leaves one that cannot be gone on from: then training begins again.
+    """
+    import torch
+
+    if not last.exists():
+        return None
+    try:
+        epoch = torch.load(last, map_location="cpu", weights_only=False)["epoch"]
+        if epoch < 0:  # ultralytics marks a finished training so
+            raise ValueError("finished")
+        return ultralytics.YOLO(str(last), task="detect")
+    except Exception:  # a torn pickle fails in any way
+        last.unlink()
+        return None
+
+
+def _refuse_pickles(architecture: str) -> None:
+    if Path(architecture).suffix not in (".yaml", ".yml"):
+        raise SettingsError(
+            f"regions.architecture {architecture!r} is no architecture file (.yaml). Pickled weights are never opened;"
+            " give weights as regions.weights, a folder with detector.safetensors."
+        )
 
 
 def load_detector(folder: Path, work: Path) -> Any:
@@ -171,6 +204,7 @@ def load_detector(folder: Path, work: Path) -> Any:
         raise SettingsError(
             f"no detector under {folder}: {error}. Expected detector.json and detector.safetensors."
         ) from error
+    _refuse_pickles(facts["architecture"])
     model = ultralytics.YOLO(facts["architecture"], task="detect")
     model.model = DetectionModel(facts["architecture"], nc=len(facts["findings"]), verbose=False)
     model.model.load_state_dict(weights)

@@ -14,6 +14,7 @@ from cxr_assets.project import Made, Parent, Project, Step
 from cxr_assets.regions.boxes import RECALL, box_mask, recall
 from cxr_assets.regions.detector import REGIONS, detect, load_detector, threads_kept, train_detector, write_dataset
 from cxr_assets.settings import RegionSettings
+from cxr_assets.warehouse.manifest import folder_digest
 from cxr_assets.warehouse.store import PartitionWriter
 
 CODE_VERSION = "1"
@@ -24,10 +25,14 @@ LEAST_BOXES = 10
 def find_regions(project: Project) -> Made:
     """Train (or load) the detector and run it; without boxes to learn from, the tables are empty and say why."""
     settings = project.settings.regions
+    weights = folder_digest(settings.weights) if settings.weights and settings.weights.is_dir() else None
     step = project.step(
-        "disease_regions", parents=[Parent("studies", "trained_on")], config=settings, code_version=CODE_VERSION
+        "disease_regions",
+        parents=[Parent("studies", "trained_on")],
+        config={"settings": settings, "weights": weights, "findings": project.grid.findings},
+        code_version=CODE_VERSION,
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     studies = project.store.table("studies").filter(pl.col("image_file").is_not_null()).sort("study_id")
     boxes = project.store.table("boxes")

@@ -7,7 +7,7 @@ import polars as pl
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.synthesis.draw import stratum_keys
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 COVERAGE = {
     "method": pl.String,
     "finding": pl.String,
@@ -20,6 +20,7 @@ COVERAGE = {
     "images": pl.Int64,
     "quarantined": pl.Int64,
     "state": pl.String,
+    "images_digest": pl.String,
 }
 
 
@@ -33,9 +34,11 @@ def catalogue_finding(project: Project, finding: str, method: str) -> Made:
         code_version=CODE_VERSION,
         parents=[Parent("synthetic_images", "summarised_from", stratum_keys(method, s)) for s in strata],
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     images = pl.concat([project.store.table("synthetic_images", stratum_keys(method, s)) for s in strata])
+    # Images that are drawn anew may be as many as before: what they are must reach those who read the catalogue.
+    digests = {str(s): project.store.digest("synthetic_images", stratum_keys(method, s)) for s in strata}
     plan = project.store.table("synthesis_plan").filter(pl.col("finding") == finding)
     counts = images.group_by("stratum").agg(
         images=pl.len().cast(pl.Int64), quarantined=(~pl.col("passed_quality")).sum().cast(pl.Int64)
@@ -46,6 +49,7 @@ def catalogue_finding(project: Project, finding: str, method: str) -> Made:
         .with_columns(
             state=pl.when(pl.col("images") < pl.col("planned")).then(pl.lit("short")).otherwise(pl.lit("complete"))
         )
+        .with_columns(images_digest=pl.col("stratum").replace_strict(digests, return_dtype=pl.String))
         .select(pl.col(name).cast(dtype) for name, dtype in COVERAGE.items())
     )
     with step.writing() as writer:

@@ -140,7 +140,7 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
     jobs = list(_jobs(project, method, strata))
     due = []
     for job in jobs:
-        if made := job.step.current():
+        if made := job.step.claim():
             yield job.stratum, made
         else:
             due.append(job)
@@ -216,7 +216,7 @@ def _commit(
                     "height": film.shape[0],
                     "base_id": base_id,
                     "adapter_id": adapter_id,
-                    "caption_policy": project.settings.captions.policy,
+                    "caption_policy": project.caption_policy,
                     "file": entry.path,
                     "sha256": hashlib.sha256(data).hexdigest(),
                     "cohort": project.resolved.cohort,

@@ -102,6 +102,7 @@ def pretrain_phantom(
     Args:
         folder: work folder of films and checkpoints.
         out: where the base model goes, in diffusers' format, float16 safetensors.
+        oracle_out: where the oracle that judges it goes.
     """
     progress = progress or Progress()
     drawn = draw_requests(
@@ -118,11 +119,16 @@ def pretrain_phantom(
     trained = pretrain(
         drawn.films, captions, training, device=device, folder=folder, data_digest=digest_json(data), progress=progress
     )
-    record = trained.record | {"earlier": earlier_training(training.start)}
-    shutil.rmtree(out, ignore_errors=True)
-    save_bundle(trained.bundle, out)
     oracle, held_out = make_oracle(settings, folder, oracle_out, progress)
-    return write_card(out, oracle, held_out, drawn, record, settings, device=device, progress=progress)
+    record = trained.record | {"earlier": earlier_training(training.start)}
+    # Written beside its place and swapped in whole: a training that started from what is there must find it until the end.
+    hidden = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(hidden, ignore_errors=True)
+    save_bundle(trained.bundle, hidden)
+    full = write_card(hidden, oracle, held_out, drawn, record, settings, device=device, progress=progress)
+    shutil.rmtree(out, ignore_errors=True)
+    hidden.replace(out)
+    return full
 
 
 def earlier_training(start: str | None) -> list[dict[str, Any]]:

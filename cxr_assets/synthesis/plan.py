@@ -13,6 +13,7 @@ from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import derive_seed
+from cxr_assets.warehouse.manifest import digest_json
 
 CODE_VERSION = "1"
 NO_FINDING = "no_finding"
@@ -108,9 +109,14 @@ def plan_synthesis(project: Project) -> Made:
         "synthesis_plan",
         parents=[Parent("studies", "drawn_from")],
         code_version=CODE_VERSION,
-        config={"per_stratum": s.per_stratum, "max_ratio": s.max_ratio, "seed": s.seed},
+        config={
+            "per_stratum": s.per_stratum,
+            "max_ratio": s.max_ratio,
+            "seed": s.seed,
+            "strata": digest_json([str(stratum) for stratum in project.grid]),
+        },
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     studies, findings = project.store.table("studies"), project.store.table("findings")
     plan = real_counts(project.grid, studies, findings)
@@ -152,7 +158,7 @@ def age_range(bin_slug: str) -> tuple[int, int]:
 
 
 def image_request(stratum: Stratum, index: int, others: Mapping[str, float], *, seed: int) -> ImageRequest:
-    """What image ``index`` of a stratum shows; depends on plan seed, stratum and index alone.
+    """What image ``index`` of a stratum shows; hangs on plan seed, stratum, index and ``others`` alone.
 
     Args:
         others: probability of each other finding beside the stratum's own.

@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 
 from cxr_assets.cohorts.film_reader import filmed, read_films
-from cxr_assets.evaluation.oracle import Oracle, recoverability
+from cxr_assets.evaluation.oracle import ORACLE, Oracle, recoverability
 from cxr_assets.evaluation.quality import distances, feature_space
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.synthesis.draw import stratum_keys
 from cxr_assets.training import derive_seed
+from cxr_assets.warehouse.manifest import folder_digest
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 QUALITY = {
     "method": pl.String,
     "quantity": pl.String,
@@ -24,6 +25,7 @@ QUALITY = {
     "null_reason": pl.String,
 }
 LARGEST_SAMPLE = 2000
+PASS_RATE = "pass_rate"
 
 
 def assemble_set(project: Project, method: str) -> Made:
@@ -33,14 +35,18 @@ def assemble_set(project: Project, method: str) -> Made:
         "synthetic_set",
         {"method": method},
         code_version=CODE_VERSION,
-        config={"features": project.settings.evaluation.features, "seed": project.settings.evaluation.seed},
+        config={
+            "features": project.settings.evaluation.features,
+            "seed": project.settings.evaluation.seed,
+            "oracle": folder_digest(ORACLE) if project.resolved.cohort == "phantom" else None,
+        },
         parents=[Parent("synthetic_catalogue", "summarised_from", {"finding": f, "method": method}) for f in findings],
     )
-    if made := step.current():
+    if made := step.claim():
         return made
     images = pl.concat([project.store.table("synthetic_images", stratum_keys(method, s)) for s in project.grid])
-    quality = measure(project, method, images)
-    rates = images.group_by("stratum").agg(n=pl.len(), passed=pl.col("passed_quality").sum())
+    rates = pass_rates(method, images)
+    quality = pl.concat([measure(project, method, images), rates])
     with step.writing() as writer:
         writer.table("synthetic_set", images)
         writer.table("synthetic_quality", quality)
@@ -48,10 +54,22 @@ def assemble_set(project: Project, method: str) -> Made:
         writer.facts |= {
             "images": images.height,
             "passed": int(images["passed_quality"].sum()),
-            "lowest_pass_rate": min((rates["passed"] / rates["n"]).to_list(), default=None),
-            "figures": {f"{r['quantity']} {r['metric']}": r["value"] for r in shown.iter_rows(named=True)},
+            "lowest_pass_rate": min(rates["value"].to_list(), default=None),
+            "figures": {
+                f"{r['quantity']} {r['metric']}": r["value"]
+                for r in shown.filter(pl.col("metric") != PASS_RATE).iter_rows(named=True)
+            },
         }
     return step.made()
+
+
+def pass_rates(method: str, images: pl.DataFrame) -> pl.DataFrame:
+    """Share of each stratum's images that passed, one row a stratum: the columns of QUALITY."""
+    rates = images.group_by("stratum").agg(value=pl.col("passed_quality").mean(), n=pl.len()).sort("stratum")
+    constant = {"method": method, "metric": PASS_RATE, "features": "contrast", "floor": None, "null_reason": None}
+    return rates.select(
+        pl.col("stratum").alias("quantity"), "value", "n", *(pl.lit(v).alias(k) for k, v in constant.items())
+    ).select(pl.col(name).cast(dtype) for name, dtype in QUALITY.items())
 
 
 def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame:

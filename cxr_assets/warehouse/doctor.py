@@ -164,6 +164,9 @@ def _check_inputs(manifests: Sequence[Manifest]) -> Iterator[Problem]:
                 yield Problem("note", _named(manifest), f"is stale: {name} has changed since.", _REMAKE)
 
 
+_RECURATE = "Delete manifests/studies/manifest.json and curate again."
+
+
 def _check_films(root: Path, fast: bool) -> Iterator[Problem]:
     """Films that ``studies`` names; they are stored by content, so their digest is in the row."""
     part = root / "tables" / "studies" / "part-0.parquet"
@@ -177,9 +180,9 @@ def _check_films(root: Path, fast: bool) -> Iterator[Problem]:
     known = films.filter(pl.col("image_file").is_not_null()).unique("image_file", maintain_order=True)
     for file, digest in known.rows():
         if not (root / file).is_file():
-            yield _problem("studies all", f"film {file} is missing.", "Curate the cohort again.")
+            yield _problem("studies all", f"film {file} is missing.", _RECURATE)
         elif not fast and digest and sha256_file(root / file) != digest:
-            yield _problem("studies all", f"film {file} is not the one that was stored.", "Delete it and curate again.")
+            yield _problem("studies all", f"film {file} is not the one that was stored.", f"Delete it. {_RECURATE}")
 
 
 def _check_leftovers(root: Path, manifests: Sequence[Manifest]) -> Iterator[Problem]:

@@ -65,3 +65,15 @@ def partition_path(keys: Mapping[str, str]) -> str:
 def partition_text(keys: Mapping[str, str]) -> str:
     """One slug-like name of a partition, ``all`` where there is only one."""
     return "~".join(keys.values()) or "all"
+
+
+def folder_digest(folder: Path) -> str:
+    """Content digest of a model folder: its configuration, vocabulary and safetensors, not its notes and pictures."""
+    kept = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix in {".json", ".safetensors", ".txt"} and p.parent.name != "record"
+    ]
+    return digest_of(
+        FileEntry(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size) for p in kept
+    )

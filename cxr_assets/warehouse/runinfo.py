@@ -37,7 +37,6 @@ class RunInfo:
     run_id: str
     kind: str = "cli"
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    device: str = "cpu"
     parent_run_id: str = ""
     retry_number: int = 0
     package_version: str = cxr_assets.__version__

@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,20 +94,37 @@ class Store:
     def locked(self, asset: str, keys: Mapping[str, str], *, timeout: float = 3600.0) -> Iterator[None]:
         """Advisory lock of one partition; the kernel releases it when the process dies."""
         path = self.path(Path("work") / "locks" / asset / f"{partition_text(keys)}.lock")
+        lock = self._acquire(path, f"{asset} {partition_text(keys)}", timeout)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def claim(self, asset: str, keys: Mapping[str, str], *, timeout: float = 3600.0) -> None:
+        """Keep other processes from making a partition until ``release``, or until this process ends.
+
+        What is made keeps its checkpoints under one work folder, so a retry and a zombie must not both be at it.
+        """
+        path = self.path(Path("work") / "locks" / asset / f"{partition_text(keys)}.making.lock")
+        if path not in _CLAIMED:
+            _CLAIMED[path] = self._acquire(path, f"{asset} {partition_text(keys)}", timeout)
+
+    def release(self, asset: str, keys: Mapping[str, str]) -> None:
+        """Let others make a partition that this process claimed."""
+        path = self.path(Path("work") / "locks" / asset / f"{partition_text(keys)}.making.lock")
+        if lock := _CLAIMED.pop(path, None):
+            lock.release()
+
+    def _acquire(self, path: Path, what: str, timeout: float) -> FileLock:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path, timeout=timeout)
             lock.acquire()
         except TimeoutError as error:
-            raise StorageError(
-                f"{asset} {partition_text(keys)} is being made by another run: {path} is locked."
-            ) from error
+            raise StorageError(f"{what} is being made by another run: {path} is locked.") from error
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}. Nothing was changed.") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock
 
     @contextlib.contextmanager
     def writing(
@@ -119,8 +136,13 @@ class Store:
         config_digest: str,
         code_version: str,
         terms: str = "",
+        config: Mapping[str, Any] | None = None,
     ) -> Iterator[PartitionWriter]:
-        """Replace one partition. The manifest appears only if the block ends without an error."""
+        """Replace one partition. The manifest appears only if the block ends without an error.
+
+        Args:
+            config: the settings that ``config_digest`` stands for, kept in the table of runs.
+        """
         keys = dict(keys or {})
         with self.locked(asset, keys):
             writer = PartitionWriter(self, asset, keys)
@@ -141,7 +163,8 @@ class Store:
                 made_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 facts=writer.facts,
             )
-            rows = provenance_frames(draft, self.run, writer.edges)
+            before = writer.replaced if writer.replaced != draft.digest else None
+            rows = provenance_frames(draft, self.run, writer.edges, config=config, supersedes=before)
             provenance = [
                 self.put_frame(f"tables/{table}/asset={asset}/partition={partition_text(keys)}/part-0.parquet", frame)
                 for table, frame in rows.items()
@@ -214,6 +237,10 @@ class Store:
             raise StorageError(f"table {name!r} has no part for {where!r} under {self.root}. Make it first.") from error
 
 
+_CLAIMED: dict[Path, FileLock] = {}
+"""Making locks that this process holds. A failed step keeps its own until it is tried again or the process ends."""
+
+
 class PartitionWriter:
     """Collects the files of one partition while its lock is held."""
 
@@ -224,10 +251,12 @@ class PartitionWriter:
         self.facts: dict[str, Any] = {}
         self.edges: list[dict[str, str]] = []
         self.manifest: Manifest | None = None
+        self.replaced: str | None = None
 
     def begin(self) -> None:
         """Remove the old manifest and the hidden leftovers of a killed writer."""
         old = self.store.manifest(self.asset, self.keys)
+        self.replaced = old.digest if old else None
         path = self.store.manifest_path(self.asset, self.keys)
         try:
             for entry in old.files if old else ():
@@ -263,7 +292,10 @@ class PartitionWriter:
                 path.unlink(missing_ok=True)
 
     def folder(self, source: Path, under: str) -> str:
-        """Move a finished folder to ``under/<digest>/``, immutable from then on; returns its digest."""
+        """Copy a finished folder to ``under/<digest>/``, immutable from then on; returns its digest.
+
+        A folder that is there already is kept if it is whole, and replaced if it is not.
+        """
         entries = [
             FileEntry(path=p.relative_to(source).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size)
             for p in sorted(source.rglob("*"))
@@ -271,7 +303,8 @@ class PartitionWriter:
         ]
         digest = digest_of(entries)
         target = self.store.path(Path(under) / digest[:16])
-        if not target.exists():
+        if not self._holds(target, entries):
+            shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             hidden = target.with_name(f".{target.name}.tmp")
             shutil.rmtree(hidden, ignore_errors=True)
@@ -280,6 +313,10 @@ class PartitionWriter:
         for entry in entries:
             self._add(entry.model_copy(update={"path": f"{self.store.relative(target)}/{entry.path}"}))
         return digest
+
+    @staticmethod
+    def _holds(folder: Path, entries: Iterable[FileEntry]) -> bool:
+        return all((folder / e.path).is_file() and sha256_file(folder / e.path) == e.sha256 for e in entries)
 
     def edge(self, parent_id: str, parent_kind: str, relation: str) -> None:
         """This partition's artefact came from ``parent_id``."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import polars as pl
 
@@ -22,9 +27,12 @@ RUNS = {
     "code_version": pl.String,
     "package_version": pl.String,
     "git_commit": pl.String,
+    "config_json": pl.String,
     "config_digest": pl.String,
+    "seed": pl.Int64,
     "host_kind": pl.String,
     "device": pl.String,
+    "torch_version": pl.String,
     "parent_run_id": pl.String,
     "retry_number": pl.Int64,
 }
@@ -41,6 +49,7 @@ ARTEFACTS = {
     "run_id": pl.String,
     "made_at": pl.String,
     "terms": pl.String,
+    "supersedes": pl.String,
 }
 EDGES = {
     "child_id": pl.String,
@@ -52,8 +61,36 @@ EDGES = {
 }
 
 
-def provenance_frames(manifest: Manifest, run: RunInfo, edges: Sequence[dict[str, str]]) -> dict[str, pl.DataFrame]:
-    """Rows of ``runs``, ``artefacts`` and ``edges`` for one partition that has just been written."""
+def device_name() -> str:
+    """What this process computes on: the GPU's name where torch was used and sees one, else the CPU."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "cpu"
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def provenance_frames(
+    manifest: Manifest,
+    run: RunInfo,
+    edges: Sequence[dict[str, str]],
+    *,
+    config: Mapping[str, Any] | None = None,
+    supersedes: str | None = None,
+) -> dict[str, pl.DataFrame]:
+    """Rows of ``runs``, ``artefacts`` and ``edges`` for one partition that has just been written.
+
+    Args:
+        config: the settings that it was made by.
+        supersedes: digest of what stood there before, if that was something else.
+    """
     partition = partition_text(manifest.partition)
     runs = {
         "run_id": run.run_id,
@@ -66,9 +103,12 @@ def provenance_frames(manifest: Manifest, run: RunInfo, edges: Sequence[dict[str
         "code_version": manifest.code_version,
         "package_version": run.package_version,
         "git_commit": git_commit(),
+        "config_json": json.dumps(config or {}, sort_keys=True, default=str),
         "config_digest": manifest.config_digest,
+        "seed": (config or {}).get("seed"),
         "host_kind": f"{platform.system()}-{platform.machine()}",
-        "device": run.device,
+        "device": device_name(),
+        "torch_version": _version("torch"),
         "parent_run_id": run.parent_run_id,
         "retry_number": run.retry_number,
     }
@@ -85,6 +125,7 @@ def provenance_frames(manifest: Manifest, run: RunInfo, edges: Sequence[dict[str
         "run_id": run.run_id,
         "made_at": manifest.made_at,
         "terms": manifest.terms,
+        "supersedes": supersedes,
     }
     links = [
         {"child_id": manifest.digest, "child_kind": manifest.asset, "run_id": run.run_id, **edge} for edge in edges

@@ -34,7 +34,7 @@ def training_set(context: dg.AssetExecutionContext, project: ProjectResource) ->
     pool="gpu",
     op_tags=GPU_TAGS,
     partitions_def=arm_by_learner,
-    deps=[training_set],
+    deps=[studies, training_set],
     check_specs=check_specs("classifier", arm_by_learner),
 )
 def classifier(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

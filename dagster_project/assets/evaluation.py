@@ -6,6 +6,7 @@ from cxr_assets.evaluation import report as reporting
 from cxr_assets.evaluation import scorecards
 from cxr_assets.keys import Arm
 from dagster_project.assets.classification import predictions
+from dagster_project.assets.cohort import studies
 from dagster_project.emit import OWNER, check_specs, result
 from dagster_project.partitions import arms
 from dagster_project.resources import ProjectResource
@@ -17,7 +18,7 @@ from dagster_project.resources import ProjectResource
     owners=[OWNER],
     code_version=scorecards.CODE_VERSION,
     partitions_def=arms,
-    deps=[predictions],
+    deps=[predictions, studies],
     check_specs=check_specs("fairness_scorecard", arms),
 )
 def fairness_scorecard(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

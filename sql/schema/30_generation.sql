@@ -38,7 +38,7 @@ create table synthetic_images.synthetic_images (
 -- One method and stratum as last catalogued.
 create table synthetic_catalogue.synthetic_catalogue (
     method varchar, finding varchar, age varchar, sex varchar, race varchar, stratum varchar, "real" bigint,
-    planned bigint, images bigint, quarantined bigint, state varchar
+    planned bigint, images bigint, quarantined bigint, state varchar, images_digest varchar
 );
 
 -- One image of a method, as in synthetic_images: one compact part a method, for heavy queries.

@@ -22,10 +22,10 @@ FINDINGS = ["cardiomegaly", "edema", "pneumothorax", "fibrosis"]
 def test_concurrent_backfills_and_a_reader(root: Path, tmp_path: Path) -> None:
     (tmp_path / "dagster").mkdir()
     (tmp_path / "cxr.yaml").write_text(yaml.safe_dump(SETTINGS | {"findings": FINDINGS}))
-    assert start(tmp_path, "--only-images", "--findings", "none").wait(timeout=300) == 0  # adapter and plan, no image
+    assert start(tmp_path, "--until", "adapters").wait(timeout=300) == 0  # adapter and plan, no image
     project = Project.open(storage=tmp_path, progress=Progress(quiet=True))
     planned = dict(project.store.table("synthesis_plan").group_by("finding").agg(pl.col("planned").sum()).iter_rows())
-    runs = [start(tmp_path, "--only-images", "--findings", f) for f in FINDINGS]
+    runs = [start(tmp_path, "--until", "images", "--findings", f) for f in FINDINGS]
     seen, reads = 0, 0
     while any(run.poll() is None for run in runs):
         with connect(tmp_path) as reader:

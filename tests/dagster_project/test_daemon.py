@@ -65,7 +65,7 @@ class Server:
 @pytest.fixture
 def server(data_root: Path) -> Iterator[Server]:
     """The server on the data root, its adapter trained and its plan made, no image drawn."""
-    assert start(data_root, "--only-images", "--findings", "none").wait(timeout=500) == 0
+    assert start(data_root, "--until", "adapters").wait(timeout=500) == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from cxr_assets.evaluation.report import scored_arms
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
 from cxr_assets.warehouse.audit import audit
@@ -79,6 +80,19 @@ def test_nothing_is_stale_after_a_full_run(project: Project) -> None:
         strata = [f"label_lora|{s}" for s in project.grid][:5]
         assert {resolver.get_status(dg.AssetKey("synthetic_images"), s) for s in strata} == {StaleStatus.FRESH}
         assert resolver.get_status(dg.AssetKey("training_set"), "label_lora.r010") == StaleStatus.FRESH
+
+
+def test_labels_reach_classifiers_and_scorecards(project: Project) -> None:
+    studies = project.store.digest("studies")
+    for manifest in (*project.store.manifests("classifier"), *project.store.manifests("fairness_scorecard")):
+        assert manifest.inputs["studies~all"] == studies
+
+
+def test_a_scorecard_of_other_settings_is_not_set_beside_the_others(project: Project) -> None:
+    assert [str(a) for a in scored_arms(project)] == ["real.r000", "label_lora.r010", "label_lora.only"]
+    for changed in ({"classification.steps": 9}, {"classification.seeds": 3}):
+        other = Project.open(storage=project.store.root, overrides=changed, progress=Progress(quiet=True))
+        assert scored_arms(other) == []
 
 
 def test_a_second_run_makes_nothing_anew(project: Project) -> None:

@@ -71,9 +71,9 @@ def test_killed_runs_finish_when_started_again(data_root: Path) -> None:
         lambda: len(list(manifests.rglob("manifest.json"))) >= 10,
         lambda: any(images.rglob(".*.tmp")),
     ]
-    assert [kill_when(start(data_root, "--only-images"), reached) for reached in moments[:2]] == [True, True]
-    kill_when(start(data_root, "--only-images"), moments[2])  # may miss the few milliseconds that a write takes
-    final = start(data_root, "--only-images")
+    assert [kill_when(start(data_root, "--until", "images"), reached) for reached in moments[:2]] == [True, True]
+    kill_when(start(data_root, "--until", "images"), moments[2])  # may miss the few milliseconds that a write takes
+    final = start(data_root, "--until", "images")
     assert final.wait(timeout=500) == 0
     assert [p for p in check_storage(data_root) if p.severity == "problem"] == []
     project = Project.open(storage=data_root, progress=Progress(quiet=True))

@@ -85,3 +85,14 @@ def test_too_few_films_give_a_reason_instead_of_a_figure(films: int, kernel_know
 def test_an_unknown_feature_space_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="none of oracle, random"):
         feature_space("inception")
+
+
+def test_xrv_features_are_read_from_safetensors_alone(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from torchxrayvision.models import DenseNet
+
+    with pytest.raises(SettingsError, match="pickles"):
+        feature_space(f"xrv:{tmp_path / 'weights.pt'}")
+    save_file(DenseNet(num_classes=3, in_channels=1).state_dict(), tmp_path / "weights.safetensors")
+    films = np.random.default_rng(0).integers(0, 255, (2, 64, 64), dtype=np.uint8)
+    assert feature_space(f"xrv:{tmp_path / 'weights.safetensors'}").embed(films).shape == (2, 1024)

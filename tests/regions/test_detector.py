@@ -85,3 +85,31 @@ def test_training_a_detector_leaves_torch_its_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@needs_ultralytics
+def test_a_torn_checkpoint_is_started_over(tmp_path: Path) -> None:
+    films, studies, boxes = films_and_boxes()
+    data = write_dataset(films, studies, boxes, FINDINGS, np.arange(24) % 4 == 0, tmp_path / "data")
+    last = tmp_path / "work" / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"PK torn by a kill")
+    out = tmp_path / "model"
+    train_detector(data, FINDINGS, SETTINGS, device="cpu", folder=tmp_path / "work", out=out, progress=QUIET)
+    written = (out / "detector.safetensors").stat().st_mtime_ns
+    train_detector(data, FINDINGS, SETTINGS, device="cpu", folder=tmp_path / "work", out=out, progress=QUIET)
+    assert (out / "detector.safetensors").stat().st_mtime_ns == written, "a finished detector is not trained again"
+
+
+def test_pickled_architectures_are_refused(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"architecture": "yolov8n.pt"})
+    with pytest.raises(SettingsError, match="never opened"):
+        train_detector(
+            tmp_path / "data.yaml",
+            FINDINGS,
+            settings,
+            device="cpu",
+            folder=tmp_path,
+            out=tmp_path / "model",
+            progress=QUIET,
+        )

@@ -245,3 +245,15 @@ def test_a_png_gives_the_film_back(ready: Open) -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(film)))), film)
     assert png_bytes(film) == png_bytes(film.copy())
     assert sampler_settings(ready()).resolution == 64
+
+
+def test_images_that_are_drawn_anew_reach_the_catalogue(ready: Open) -> None:
+    project = ready("anew")
+    finding = next(iter(project.grid)).finding
+    strata = project.grid.of_finding(finding)
+    drawn(project, strata)
+    before = catalogue_finding(project, finding, METHOD).manifest
+    changed = ready("anew", synthesis__guidance=1.5)
+    drawn(changed, strata)
+    after = catalogue_finding(changed, finding, METHOD).manifest
+    assert after.rows == before.rows and after.digest != before.digest, "as many images, but others"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def draw_films(
             ),
         )
         for start in chunks
-        if not (folder / f"{start:07d}.boxes.parquet").exists()
+        if not _is_whole(store, folder / f"{start:07d}")
     ]
     total = population.studies.height
     with progress.task("draw phantom films", total, total - sum(job[1].height for job in jobs)) as advance:
@@ -211,6 +212,14 @@ def draw_films(
             advance(drawn)
     read = [pl.read_parquet([folder / f"{s:07d}.{part}.parquet" for s in chunks]) for part in ("films", "boxes")]
     return read[0], read[1]
+
+
+def _is_whole(store: Store, chunk: Path) -> bool:
+    """Whether a chunk was drawn to its end and its films and masks are still there."""
+    if not chunk.with_suffix(".boxes.parquet").exists():
+        return False
+    films = pl.read_parquet(chunk.with_suffix(".films.parquet"), columns=["image_file", "mask_file"])
+    return all(store.path(file).exists() for row in films.iter_rows() for file in row)
 
 
 def _run(jobs: list[tuple[_Chunk, pl.DataFrame, pl.DataFrame]], workers: int) -> Iterator[int]:
@@ -264,7 +273,7 @@ def _put(store: Store, folder: str, pixels: np.ndarray) -> tuple[str, str]:
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     file = f"{folder}/{digest[:2]}/{digest}.png"
     if not store.path(file).exists():
-        hidden = store.path(f"{folder}/{digest[:2]}/.{digest}.tmp")
+        hidden = store.path(f"{folder}/{digest[:2]}/.{digest}.{secrets.token_hex(4)}.tmp")
         hidden.parent.mkdir(parents=True, exist_ok=True)
         hidden.write_bytes(buffer.getvalue())
         hidden.replace(store.path(file))

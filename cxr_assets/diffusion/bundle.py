@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,9 @@ def save_bundle(bundle: Bundle, folder: Path, *, half: bool = True) -> str:
     if half:
         pipe.to(torch.float16)
     pipe.save_pretrained(folder, safe_serialization=True)
+    for config in folder.glob("*/config.json"):  # where the networks were loaded from is this machine's affair
+        kept = {k: v for k, v in json.loads(config.read_text()).items() if k != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     bundle.base_id = folder_digest(folder)
     return bundle.base_id
 

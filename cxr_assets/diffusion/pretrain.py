@@ -224,7 +224,7 @@ def pretrain(
         progress=progress,
     )
     record = {
-        "settings": json.loads(settings.model_dump_json()),
+        "settings": json.loads(settings.model_dump_json(exclude={"start"})),
         "started_from": bundle.base_id or None,
         "films": len(films),
         "data_digest": data_digest,

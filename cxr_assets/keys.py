@@ -155,7 +155,11 @@ def contiguous_ranges(order: Sequence[str], wanted: Iterable[str], size: int) ->
     """
     if size < 1:
         raise InputError(f"range size must be at least 1, got {size}.")
+    wanted = list(wanted)
     position = {key: index for index, key in enumerate(order)}
+    strangers = sorted({key for key in wanted if key not in position})
+    if strangers:
+        raise InputError(f"{strangers[0]!r} is no key of this range.")
     indices = sorted({position[key] for key in wanted})
     runs: list[list[int]] = []
     for index in indices:

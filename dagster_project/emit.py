@@ -49,11 +49,11 @@ def check_specs(asset: str, partitions_def: Any = None) -> list[dg.AssetCheckSpe
 
 
 def metadata_of(description: Description) -> dict[str, Any]:
-    """A description as Dagster metadata; tables keep their first rows."""
+    """A description as Dagster metadata: facts, then pictures, then tables with their first rows."""
     found: dict[str, Any] = {k: _value(v) for k, v in description.facts.items() if v is not None}
-    found |= {name: _table(frame) for name, frame in description.tables.items() if frame.height}
     found |= {name: dg.MetadataValue.md(text) for name, text in description.inline.items() if text}
-    return found | {f"{name}_picture": dg.MetadataValue.md(text) for name, text in description.markdown().items()}
+    found |= {f"{name}_picture": dg.MetadataValue.md(text) for name, text in description.markdown().items()}
+    return found | {name: _table(frame) for name, frame in description.tables.items() if frame.height}
 
 
 def _value(value: Any) -> Any:

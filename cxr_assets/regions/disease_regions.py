@@ -121,7 +121,7 @@ def _write_masks(writer: PartitionWriter, found: pl.DataFrame, findings: list[st
         bits = [findings.index(f) for f in part["finding"]]
         mask = box_mask(part.select("x", "y", "width", "height").to_numpy(), bits, size)
         buffer = io.BytesIO()
-        Image.fromarray(mask.astype(np.int32), mode="I").save(buffer, "PNG")
+        Image.fromarray(mask.astype(np.uint16)).save(buffer, "PNG")  # sixteen bits hold every finding
         name = digest_json([study, findings])[:32]
         entry = writer.bytes(f"images/region-masks/{name[:2]}/{name}.png", buffer.getvalue())
         rows.append({"study_id": str(study), "mask_file": entry.path})

@@ -84,11 +84,11 @@ def _captions(project: Project, manifest: Manifest, told: Description) -> None:
 def _regions(project: Project, manifest: Manifest, told: Description) -> None:
     told.tables["recall"] = project.store.table("region_recall")
     found = project.store.table("regions").sort("confidence", descending=True)
-    studies = project.store.table("studies").select("study_id", "image_file", "width")
+    studies = project.store.table("studies").select("study_id", "image_file", film_width="width")
     best = found.unique("study_id", maintain_order=True).head(16).join(studies, on="study_id")
     if best.height:
         films = read_films(project.store, best["image_file"].to_list(), 128)
-        scale = 128 / best["width"].to_numpy()
+        scale = 128 / best["film_width"].to_numpy()
         for film, row, s in zip(films, best.iter_rows(named=True), scale, strict=True):
             _outline(film, [row[c] * s for c in ("x", "y", "width", "height")])
         told.pictures["regions"] = film_grid(films, columns=8, captions=best["finding"].to_list(), cell=112)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cxr_assets.cohorts.curation import curate_studies
+from cxr_assets.describe import describe
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
 from cxr_assets.regions.disease_regions import find_regions
@@ -39,6 +40,7 @@ def test_masks_hold_the_boxes_that_were_found(tmp_path: Path) -> None:
         assert mask.shape == (64, 64) and shown <= set(regions.filter(pl.col("study_id") == study)["finding"])
     assert project.store.table("region_recall").filter(pl.col("finding") == "all").height == 1
     assert not find_regions(project).fresh
+    assert describe(project, made).pictures["regions"].startswith(b"\x89PNG"), "the best ones are drawn on their films"
 
 
 def test_without_a_detector_the_tables_are_empty_and_say_why(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxr_assets.errors import CxrError, InputError
+from cxr_assets.errors import CxrError, InputError, did_you_mean
 from cxr_assets.keys import Arm
 from cxr_assets.project import Project
 from cxr_assets.synthesis.fill import fill_requests
@@ -104,10 +103,8 @@ def _known(name: str, kind: str, names: Iterable[object]) -> str:
     """The name itself. Raises InputError with the nearest ones if there is no such thing."""
     every = [str(n) for n in names]
     if name not in every:
-        near = difflib.get_close_matches(name, every, n=3, cutoff=0.4)
-        raise InputError(
-            f"there is no {kind} {name!r}. " + ("Did you mean " if near else "Known: ") + ", ".join(near or every)
-        )
+        hint = did_you_mean(name, every) or f" Known: {', '.join(every)}."
+        raise InputError(f"there is no {kind} {name!r}.{hint}")
     return name
 
 

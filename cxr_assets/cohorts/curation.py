@@ -13,23 +13,15 @@ from cxr_assets.project import Made, Project
 from cxr_assets.warehouse.manifest import digest_json
 
 CODE_VERSION = "1"
-EMPTY_TRUTH = {
-    "phantom_truth": {
-        "study_id": pl.String,
-        "finding": pl.String,
-        "present": pl.Boolean,
-        "severity": pl.Float64,
-        "labelled": pl.Int8,
-        "reason": pl.String,
-    },
-}
 
 
 def curate_studies(project: Project) -> Made:
     """Curate the project's cohort; the phantom is drawn, any other is read from ``cohort_root``."""
     is_phantom = project.resolved.cohort == "phantom"
-    if is_phantom and project.settings.curate.age_scheme != "demo4":
-        raise SettingsError(f"the phantom is drawn in age scheme 'demo4', not {project.settings.curate.age_scheme!r}.")
+    if is_phantom:
+        from cxr_assets.cohorts.phantom.adapter import refuse_age_scheme
+
+        refuse_age_scheme(project.settings.curate.age_scheme)
     step = project.step(
         "studies",
         parents=[],

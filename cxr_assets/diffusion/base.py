@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from cxr_assets.cohorts.film_reader import filmed, read_films
-from cxr_assets.diffusion.bundle import PHANTOM_BASE, Bundle, load_bundle, save_bundle
+from cxr_assets.diffusion.bundle import Bundle, load_bundle, local_folder, save_bundle
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.errors import InputError
 from cxr_assets.project import Made, Parent, Project
@@ -30,7 +29,7 @@ def base_identity(project: Project) -> str:
 
 
 def _identity(candidate: str) -> str:
-    folder = PHANTOM_BASE if candidate == "phantom" else Path(candidate).expanduser()
+    folder = local_folder(candidate)
     return f"{candidate}:{folder_digest(folder)[:16]}" if folder.is_dir() else candidate
 
 

@@ -139,6 +139,11 @@ def save_bundle(bundle: Bundle, folder: Path, *, half: bool = True) -> str:
     return bundle.base_id
 
 
+def local_folder(candidate: str) -> Path:
+    """Folder that a base model's name stands for; there is none where the name is a hub id."""
+    return PHANTOM_BASE if candidate == "phantom" else Path(candidate).expanduser()
+
+
 def load_bundle(candidates: str | list[str], *, revision: str | None = None, offline: bool = False) -> Bundle:
     """Load the first base model that can be had, as float32 on the CPU.
 
@@ -155,7 +160,7 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
 
     tried: list[str] = []
     for candidate in [candidates] if isinstance(candidates, str) else candidates:
-        local = PHANTOM_BASE if candidate == "phantom" else Path(candidate).expanduser()
+        local = local_folder(candidate)
         if local.is_dir():
             _refuse_pickles(local)
         elif candidate == "phantom" or local.is_absolute() or candidate.startswith("."):

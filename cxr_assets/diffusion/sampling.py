@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -141,15 +141,12 @@ def sample_prompts(
     *,
     device: torch.device,
     progress: Progress | None = None,
-    each: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Films for a list of prompts, uint8, shape ``(n, resolution, resolution)``."""
     sampler = Sampler(bundle, settings, device=device)
     films = []
     with (progress or Progress(quiet=True)).task("sample", len(prompts)) as advance:
-        for number, film in sampler.draw_all([(i, p, s) for i, (p, s) in enumerate(zip(prompts, seeds, strict=True))]):
+        for _, film in sampler.draw_all([(i, p, s) for i, (p, s) in enumerate(zip(prompts, seeds, strict=True))]):
             films.append(film)
             advance()
-            if each:
-                each(number)
     return np.stack(films)

@@ -15,6 +15,7 @@ from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
 from cxr_assets.plots import data_uri, film_grid
 from cxr_assets.project import Made, Parent, Project, config_digest
+from cxr_assets.synthesis.quality_report import PASS_RATE
 
 CODE_VERSION = "1"
 BASELINE = str(Arm(REAL, REAL_ONLY))
@@ -194,7 +195,7 @@ def render(
             )
         shown = contrasts.filter(kept).to_dicts()
     quality = [
-        project.store.table("synthetic_quality", {"method": m}).filter(pl.col("metric") != "pass_rate")
+        project.store.table("synthetic_quality", {"method": m}).filter(pl.col("metric") != PASS_RATE)
         for m in sorted({a.method for a in arms if not a.is_real})
     ]
     planted = project.store.path("tables/planted_disparity/part-0.parquet")

@@ -117,71 +117,91 @@ def train_detector(
         return  # it is written last
     _refuse_pickles(settings.architecture)
     ultralytics = _ultralytics(folder)
-    last = folder / "run" / "weights" / "last.pt"
-    model = _unfinished(ultralytics, last)
-    resume = model is not None
-    model = model or ultralytics.YOLO(settings.architecture, task="detect")
-    with progress.task("detector", settings.epochs) as advance:
-        model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
-        model.train(
-            data=str(data),
-            epochs=settings.epochs,
-            imgsz=settings.image_size,
-            batch=settings.batch,
-            device=device,
-            project=str(folder),
-            name="run",
-            exist_ok=True,
-            resume=resume,
-            seed=settings.seed,
-            deterministic=True,
-            workers=0,
-            amp=False,
-            plots=False,
-            verbose=False,
-            val=False,
-            pretrained=False,
-            optimizer="AdamW",
-            lr0=2e-3,
-            nbs=settings.batch,
-            warmup_epochs=1.0,
-            # A film is never flipped (the heart has a side), recoloured or cut into mosaics.
-            fliplr=0.0,
-            flipud=0.0,
-            mosaic=0.0,
-            hsv_h=0.0,
-            hsv_s=0.0,
-            hsv_v=0.2,
-            erasing=0.0,
-            auto_augment=None,
-        )
+    checkpoint = folder / "checkpoint.pt"
+    done = _epochs_done(checkpoint)
+    if done < settings.epochs:
+        model = ultralytics.YOLO(settings.architecture, task="detect")
+        with progress.task("detector", settings.epochs, done) as advance:
+            model.add_callback("on_train_start", lambda trainer: _go_on(trainer, checkpoint))
+            model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
+            model.add_callback("on_model_save", lambda trainer: _keep(trainer, checkpoint))
+            model.train(
+                data=str(data),
+                epochs=settings.epochs,
+                imgsz=settings.image_size,
+                batch=settings.batch,
+                device=device,
+                project=str(folder),
+                name="run",
+                exist_ok=True,
+                seed=settings.seed,
+                deterministic=True,
+                workers=0,
+                amp=False,
+                plots=False,
+                verbose=False,
+                val=False,
+                pretrained=False,
+                optimizer="AdamW",
+                lr0=2e-3,
+                nbs=settings.batch,
+                warmup_epochs=1.0,
+                # A film is never flipped (the heart has a side), recoloured or cut into mosaics.
+                fliplr=0.0,
+                flipud=0.0,
+                mosaic=0.0,
+                hsv_h=0.0,
+                hsv_s=0.0,
+                hsv_v=0.2,
+                erasing=0.0,
+                auto_augment=None,
+            )
     out.mkdir(parents=True, exist_ok=True)
-    trained = model.trainer.ema.ema if model.trainer.ema else model.trainer.model
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in trained.state_dict().items()}
+    weights = {k: v.float().contiguous() for k, v in _opened(checkpoint)["average"].items()}
     facts = {"architecture": settings.architecture, "findings": list(findings), "image_size": settings.image_size}
     (out / "detector.json").write_text(json.dumps(facts, indent=1))
     save_file(weights, out / ".detector.tmp")
     (out / ".detector.tmp").replace(out / "detector.safetensors")
 
 
-def _unfinished(ultralytics: Any, last: Path) -> Any | None:
-    """The detector's own checkpoint as a model, None where there is none to go on from.
-
-    It is a pickle, but one that this process or its killed predecessor wrote; no other is ever opened. A kill in the middle
-    of writing it, or after the last epoch, leaves one that cannot be gone on from: then training begins again.
-    """
+def _keep(trainer: Any, checkpoint: Path) -> None:
+    """Save what training needs to go on, once an epoch. The package's own checkpoints hold code; they are never opened."""
     import torch
 
-    if not last.exists():
-        return None
-    try:
-        epoch = torch.load(last, map_location="cpu", weights_only=False)["epoch"]
-        if epoch < 0:  # ultralytics marks a finished training so
-            raise ValueError("finished")
-        return ultralytics.YOLO(str(last), task="detect")
-    except Exception:  # a torn pickle fails in any way
-        last.unlink()
-        return None
+    state = {
+        "epochs": trainer.epoch + 1,
+        "model": trainer.model.state_dict(),
+        "average": {k: v.cpu() for k, v in trainer.ema.ema.state_dict().items()},
+        "updates": trainer.ema.updates,
+        "optimizer": trainer.optimizer.state_dict(),
+    }
+    hidden = checkpoint.with_name(".checkpoint.tmp")
+    torch.save(state, hidden)
+    hidden.replace(checkpoint)
+
+
+def _opened(checkpoint: Path) -> dict[str, Any]:
+    import torch
+
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return state
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    return int(_opened(checkpoint)["epochs"]) if checkpoint.exists() else 0
+
+
+def _go_on(trainer: Any, checkpoint: Path) -> None:
+    """Put a trainer that is about to begin where the checkpoint left off."""
+    if not checkpoint.exists():
+        return
+    state = _opened(checkpoint)
+    trainer.model.load_state_dict(state["model"])
+    trainer.ema.ema.load_state_dict(state["average"])
+    trainer.ema.updates = state["updates"]
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.start_epoch = state["epochs"]
+    trainer.scheduler.last_epoch = trainer.start_epoch - 1
 
 
 def _refuse_pickles(architecture: str) -> None:

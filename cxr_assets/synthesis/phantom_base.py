@@ -14,7 +14,7 @@ import torch
 
 from cxr_assets.captions.templates import PromptTemplate
 from cxr_assets.cohorts.phantom.config import AGE_BINS, FINDINGS
-from cxr_assets.diffusion.bundle import PHANTOM_BASE, load_bundle, save_bundle
+from cxr_assets.diffusion.bundle import PHANTOM_BASE, load_bundle, local_folder, save_bundle
 from cxr_assets.diffusion.config import PretrainSettings
 from cxr_assets.diffusion.pretrain import pretrain
 from cxr_assets.diffusion.sampling import SamplerSettings, sample_prompts
@@ -135,7 +135,7 @@ def earlier_training(start: str | None) -> list[dict[str, Any]]:
     """Films, settings and ancestor of each training that the starting model went through, oldest first."""
     if start is None:
         return []
-    path = (PHANTOM_BASE if start == "phantom" else Path(start)) / "record" / "training.json"
+    path = local_folder(start) / "record" / "training.json"
     if not path.is_file():
         return []
     record = json.loads(path.read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from cxr_assets.errors import InputError, StorageError
+from cxr_assets.errors import InputError, StorageError, did_you_mean
 from cxr_assets.keys import slug
 from cxr_assets.warehouse.connect import connect, unreadable
 from cxr_assets.warehouse.sqlfiles import sql_files
@@ -82,7 +81,7 @@ def find_query(name: str) -> Query:
     """A query by name. Raises InputError with the nearest names."""
     known = {query.name: query for query in list_queries()}
     if name not in known:
-        raise InputError(f"no query {name!r}.{_near(name, known)} Known: {', '.join(known)}.")
+        raise InputError(f"no query {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
     return known[name]
 
 
@@ -101,7 +100,7 @@ def run_query(root: Path | str, name: str, params: Mapping[str, Value] | None = 
     given = dict(params or {})
     for wrong in given.keys() - known.keys():
         takes = f"It takes {', '.join(known)}." if known else "It takes none."
-        raise InputError(f"query {name!r} has no parameter {wrong!r}.{_near(wrong, known)} {takes}")
+        raise InputError(f"query {name!r} has no parameter {wrong!r}.{did_you_mean(wrong, known)} {takes}")
     bound = {p.name: p.parse(name, given.get(p.name, p.default)) for p in query.parameters}
     with connect(root) as con:
         try:
@@ -109,8 +108,3 @@ def run_query(root: Path | str, name: str, params: Mapping[str, Value] | None = 
         except duckdb.Error as error:
             raise unreadable(root, f"query {name!r}", error) from error
     return found
-
-
-def _near(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

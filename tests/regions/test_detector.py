@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import polars as pl
 import pytest
 
 from cxr_assets.errors import SettingsError
+from cxr_assets.progress import Advance, Progress
 from cxr_assets.regions.detector import REGIONS, detect, load_detector, threads_kept, train_detector, write_dataset
 from cxr_assets.settings import RegionSettings
 from tests.helpers import QUIET, noise_films
@@ -113,3 +117,43 @@ def test_pickled_architectures_are_refused(tmp_path: Path) -> None:
             out=tmp_path / "model",
             progress=QUIET,
         )
+
+
+class Stop(Exception):
+    pass
+
+
+@dataclass
+class Epochs(Progress):
+    """Notes the end of each epoch, and breaks off at one, as a kill would: before its checkpoint is written."""
+
+    stop_at: int = 99
+    seen: list[int] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def task(self, name: str, total: int, done: int = 0) -> Iterator[Advance]:
+        def advance(*_: object) -> None:
+            self.seen.append(done + len(self.seen) + 1)
+            if self.seen[-1] == self.stop_at:
+                raise Stop
+
+        yield advance
+
+
+@needs_ultralytics
+def test_training_goes_on_after_a_stop_and_opens_no_pickle(tmp_path: Path) -> None:
+    films, studies, boxes = films_and_boxes()
+    data = write_dataset(films, studies, boxes, FINDINGS, np.arange(24) % 4 == 0, tmp_path / "data")
+    settings = SETTINGS.model_copy(update={"epochs": 3})
+    work, stopped, resumed = tmp_path / "work", Epochs(stop_at=2), Epochs()
+
+    def train(progress: Progress) -> None:
+        train_detector(data, FINDINGS, settings, device="cpu", folder=work, out=tmp_path / "model", progress=progress)
+
+    with pytest.raises(Stop):
+        train(stopped)
+    for pickled in (work / "run" / "weights").glob("*.pt"):
+        pickled.write_bytes(b"opening this would fail")
+    train(resumed)
+    assert (stopped.seen, resumed.seen) == ([1, 2], [2, 3]), "the first epoch is not learned twice"
+    assert (tmp_path / "model" / "detector.safetensors").is_file()

@@ -23,7 +23,7 @@ from cxr_assets.cohorts.phantom.population import Population, sample_population
 from cxr_assets.cohorts.phantom.render import render
 from cxr_assets.cohorts.phantom.reports import write_reports
 from cxr_assets.cohorts.schema import TABLES
-from cxr_assets.errors import InputError
+from cxr_assets.errors import SettingsError
 from cxr_assets.progress import Progress
 from cxr_assets.warehouse import Store
 from cxr_assets.warehouse.manifest import digest_json
@@ -65,11 +65,16 @@ class PhantomAdapter:
         self.config = config or PhantomConfig()
 
     def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
-        """Tables without films (see :func:`draw_cohort`). Raises InputError for an age scheme it was not drawn for."""
+        """Tables without films (see :func:`draw_cohort`). Raises SettingsError for an age scheme it was not drawn for."""
         del root
-        if settings.age_scheme != "demo4":
-            raise InputError(f"the phantom is drawn in age scheme 'demo4', not {settings.age_scheme!r}.")
+        refuse_age_scheme(settings.age_scheme)
         return curated_tables(self.config, sample_population(self.config))
+
+
+def refuse_age_scheme(name: str) -> None:
+    """Raises SettingsError for age bins that the phantom is not drawn in."""
+    if name != "demo4":
+        raise SettingsError(f"the phantom is drawn in age scheme 'demo4', not {name!r}.")
 
 
 def curated_tables(config: PhantomConfig, population: Population) -> CuratedCohort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 
 import torch
 
@@ -26,9 +27,21 @@ def pick_device(wanted: str = "auto") -> torch.device:
     return device
 
 
+@cache
+def computes_in_bf16(kind: str) -> bool:
+    """Whether this machine's ``cpu`` or ``cuda`` has bf16 arithmetic of its own, and does not merely imitate it."""
+    if kind == "cpu":
+        can = torch.cpu.get_capabilities()
+        return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16"))
+    return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
-    """Mixed precision of a forward pass; no context at all for fp32."""
-    if precision == "fp32":
+    """Mixed precision of a forward pass; no context at all for fp32.
+
+    bf16 is fp32 where the processor has none: imitated, a training step takes many times as long.
+    """
+    if precision == "fp32" or (precision == "bf16" and not computes_in_bf16(device.type)):
         return contextlib.nullcontext()
     if precision == "fp16" and device.type == "cpu":
         raise SettingsError("precision 'fp16' is for GPUs; use bf16 or fp32 on a CPU.")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cxr_assets.classification.backbones import SmallCnn
+from cxr_assets.diffusion.device import autocast
 from cxr_assets.errors import InputError
 from cxr_assets.progress import Progress
 from cxr_assets.training import TrainLoop
@@ -150,7 +151,7 @@ def train_oracle(
         tensor = (
             (torch.roll(tensor, shift, dims=(2, 3)) * gain).clamp(-1, 1).contiguous(memory_format=torch.channels_last)
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu"), "bf16"):
             logits = network(tensor).float()
         n = labels.shape[1] + 1
         return nn.functional.binary_cross_entropy_with_logits(

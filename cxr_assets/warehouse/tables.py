@@ -62,11 +62,16 @@ EDGES = {
 
 
 def device_name() -> str:
-    """What this process computes on: the GPU's name where torch was used and sees one, else the CPU."""
+    """What this process computes on: the GPU's name where torch was used and sees one, else the CPU and its vectors.
+
+    Two processors may differ in the last digit of a sum, and one without bf16 arithmetic computes in fp32.
+    """
     torch: Any = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is None:
+        return "cpu"
+    if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    return "cpu"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache

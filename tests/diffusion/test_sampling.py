@@ -51,7 +51,9 @@ def test_a_film_hangs_on_no_neighbour_and_no_place_in_its_batch(base: Path) -> N
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 def test_a_film_does_not_depend_on_the_size_of_the_batch(base: Path, batch: int) -> None:
-    assert np.array_equal(drawn(sampler(base, batch=batch)), drawn(sampler(base)))
+    # Sums of another batch may be taken in another order: on some processors a pixel rounds to the next grey.
+    difference = np.abs(drawn(sampler(base, batch=batch)).astype(int) - drawn(sampler(base)))
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
 def test_a_batch_that_is_not_full_returns_only_what_was_asked(base: Path) -> None:

@@ -56,8 +56,8 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
 
 
 def draw(project: Project, findings: Sequence[str] | None = None) -> None:
-    """Ranged runs over every stratum that is missing or stale, a whole finding at a time."""
-    for request in fill_requests(project, budget=10**6, findings=findings):
+    """Ranged runs over every stratum that is missing or stale, as few as can be."""
+    for request in fill_requests(project, budget=10**6, findings=findings, per_finding=False):
         tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
         materialise(["synthetic_images"], tags=tags)
 

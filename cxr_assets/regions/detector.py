@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -47,8 +48,6 @@ def _ultralytics(folder: Path) -> Any:
 @contextlib.contextmanager
 def threads_kept() -> Iterator[None]:
     """Give torch its threads back afterwards: on a CPU, ultralytics takes one core less for the whole process."""
-    import torch
-
     threads, asked = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     try:
         yield
@@ -116,12 +115,14 @@ def train_detector(
     if (out / "detector.safetensors").is_file():
         return  # it is written last
     _refuse_pickles(settings.architecture)
+    threads = torch.get_num_threads()
     ultralytics = _ultralytics(folder)
     checkpoint = folder / "checkpoint.pt"
     done = _epochs_done(checkpoint)
     if done < settings.epochs:
         model = ultralytics.YOLO(settings.architecture, task="detect")
         with progress.task("detector", settings.epochs, done) as advance:
+            model.add_callback("on_train_start", lambda trainer: torch.set_num_threads(threads))  # it took one away
             model.add_callback("on_train_start", lambda trainer: _go_on(trainer, checkpoint))
             model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
             model.add_callback("on_model_save", lambda trainer: _keep(trainer, checkpoint))
@@ -166,8 +167,6 @@ def train_detector(
 
 def _keep(trainer: Any, checkpoint: Path) -> None:
     """Save what training needs to go on, once an epoch. The package's own checkpoints hold code; they are never opened."""
-    import torch
-
     state = {
         "epochs": trainer.epoch + 1,
         "model": trainer.model.state_dict(),
@@ -181,8 +180,6 @@ def _keep(trainer: Any, checkpoint: Path) -> None:
 
 
 def _opened(checkpoint: Path) -> dict[str, Any]:
-    import torch
-
     state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return state
 

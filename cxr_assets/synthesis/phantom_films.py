@@ -13,6 +13,7 @@ from cxr_assets.cohorts.phantom.config import FINDINGS
 from cxr_assets.cohorts.phantom.population import Population, sample_requests
 from cxr_assets.cohorts.phantom.render import render
 from cxr_assets.progress import Progress
+from cxr_assets.workers import keep_to_one_core
 
 CHUNK = 500
 
@@ -64,7 +65,7 @@ def draw_requests(
         (progress or Progress()).task(
             f"draw {n} films", n, n - sum(stop - start for _, start, stop in missing)
         ) as advance,
-        ProcessPoolExecutor(workers) as pool,
+        ProcessPoolExecutor(workers, initializer=keep_to_one_core) as pool,
     ):
         jobs = [
             (pool.submit(_draw_chunk, path, population, start, stop, size, seed), stop - start)

@@ -236,6 +236,21 @@ def test_the_catalogue_counts_a_finding_stratum_by_stratum(ready: Open) -> None:
     assert made.manifest.facts["images"] == len(strata)
 
 
+def test_a_stratum_with_nothing_to_draw_is_written_empty_and_the_rest_goes_on(
+    ready: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = ready(synthesis__batch=16)
+    strata = project.grid.of_finding("edema")
+    ask = draw_module.requests_of
+    monkeypatch.setattr(draw_module, "requests_of", lambda s, *a, **k: [] if s == strata[3] else ask(s, *a, **k))
+    drawn(project, strata)
+    assert rows(project, strata[3:4]).is_empty() and rows(project, strata).height == len(strata) - 1
+    made = catalogue_finding(project, "edema", METHOD)
+    table = project.store.table("synthetic_catalogue", {"finding": "edema", "method": METHOD})
+    assert table["images"].to_list() == [0 if s == strata[3] else 1 for s in strata]
+    assert made.manifest.facts["images"] == len(strata) - 1
+
+
 def test_a_png_gives_the_film_back(ready: Open) -> None:
     import io
 

@@ -27,6 +27,7 @@ from cxr_assets.errors import SettingsError
 from cxr_assets.progress import Progress
 from cxr_assets.warehouse import Store
 from cxr_assets.warehouse.manifest import digest_json
+from cxr_assets.workers import keep_to_one_core
 
 CHUNK = 200
 SPEC = CohortSpec(
@@ -231,7 +232,8 @@ def _run(jobs: list[tuple[_Chunk, pl.DataFrame, pl.DataFrame]], workers: int) ->
     if workers < 2 or len(jobs) < 3 or multiprocessing.current_process().daemon:
         yield from (chunk.draw(studies, truth) for chunk, studies, truth in jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=keep_to_one_core) as pool:
         yield from pool.map(_draw, jobs)
 
 

@@ -58,7 +58,7 @@ def train_lora(
         states: caption states, shape ``(captions, tokens, width)``; row 0 is the empty caption.
         caption_rows: index into ``states`` for every posterior, int64, shape ``(n,)``.
     """
-    unet = bundle.unet.to(device)
+    unet = bundle.unet.to(device, memory_format=torch.channels_last)
     add_lora(unet, lora, seed=training.seed)
     unet.train()
     scale = bundle.vae.config.scaling_factor
@@ -97,7 +97,7 @@ def train_lora(
             )
 
     loop.run(loss)
-    unet.eval()
+    unet.to(memory_format=torch.contiguous_format).eval()  # as plain diffusers has it, whose films ours are
     return loop
 
 

@@ -177,6 +177,7 @@ def _keep(trainer: Any, checkpoint: Path) -> None:
     hidden = checkpoint.with_name(".checkpoint.tmp")
     torch.save(state, hidden)
     hidden.replace(checkpoint)
+    trainer.best.unlink(missing_ok=True)  # else it is opened after the last epoch and validated once more, for nobody
 
 
 def _opened(checkpoint: Path) -> dict[str, Any]:

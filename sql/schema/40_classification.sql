@@ -11,7 +11,7 @@ create table training_set.training_set_rows (
 
 -- One classifier and finding: the threshold fitted on validate films.
 create table classifier.thresholds (
-    arm varchar, learner varchar, classifier_id varchar, finding varchar, threshold double, "rule" varchar,
+    classifier_id varchar, arm varchar, learner varchar, finding varchar, threshold double, "rule" varchar,
     fitted_on varchar
 );
 

@@ -202,7 +202,7 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"figure": _figure, "span": _span}
+    environment.filters |= {"figure": _figure, "significant": _significant, "span": _span}
     studies = project.store.table("studies")
     return environment.from_string(TEMPLATE.read_text()).render(
         spec=project.spec,
@@ -232,6 +232,11 @@ def render(
 
 def _figure(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _significant(value: float | None) -> str:
+    """Three significant figures: distances of feature spaces differ by orders of magnitude."""
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _span(row: dict[str, Any] | None, name: str = "estimate") -> str:

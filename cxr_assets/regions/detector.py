@@ -166,7 +166,7 @@ def train_detector(
 
 
 def _keep(trainer: Any, checkpoint: Path) -> None:
-    """Save what training needs to go on, once an epoch. The package's own checkpoints hold code; they are never opened."""
+    """Save what training needs to go on, once an epoch: the package's own checkpoints hold code and are no place to start."""
     state = {
         "epochs": trainer.epoch + 1,
         "model": trainer.model.state_dict(),

@@ -118,12 +118,14 @@ def train_detector(
     threads = torch.get_num_threads()
     ultralytics = _ultralytics(folder)
     checkpoint = folder / "checkpoint.pt"
-    done = _epochs_done(checkpoint)
+    earlier = _opened(checkpoint) if checkpoint.exists() else None
+    done = earlier["epochs"] if earlier else 0
     if done < settings.epochs:
         model = ultralytics.YOLO(settings.architecture, task="detect")
         with progress.task("detector", settings.epochs, done) as advance:
             model.add_callback("on_train_start", lambda trainer: torch.set_num_threads(threads))  # it took one away
-            model.add_callback("on_train_start", lambda trainer: _go_on(trainer, checkpoint))
+            if earlier:
+                model.add_callback("on_train_start", lambda trainer: _go_on(trainer, earlier))
             model.add_callback("on_train_epoch_end", lambda trainer: advance(1))
             model.add_callback("on_model_save", lambda trainer: _keep(trainer, checkpoint))
             model.train(
@@ -185,15 +187,8 @@ def _opened(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def _epochs_done(checkpoint: Path) -> int:
-    return int(_opened(checkpoint)["epochs"]) if checkpoint.exists() else 0
-
-
-def _go_on(trainer: Any, checkpoint: Path) -> None:
-    """Put a trainer that is about to begin where the checkpoint left off."""
-    if not checkpoint.exists():
-        return
-    state = _opened(checkpoint)
+def _go_on(trainer: Any, state: dict[str, Any]) -> None:
+    """Put a trainer that is about to begin where a checkpoint left off."""
     trainer.model.load_state_dict(state["model"])
     trainer.ema.ema.load_state_dict(state["average"])
     trainer.ema.updates = state["updates"]

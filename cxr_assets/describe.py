@@ -57,7 +57,7 @@ def _grid(project: Project, files: list[str], captions: list[str] | None, told: 
 
 
 def _studies(project: Project, manifest: Manifest, told: Description) -> None:
-    studies, findings = project.store.table("studies"), project.store.table("findings")
+    studies, findings = project.studies(), project.findings()
     told.tables["composition"] = studies.group_by("split", "sex", "race").agg(
         studies=pl.len(), patients=pl.n_unique("patient_id")
     )

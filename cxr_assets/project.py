@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 from pydantic import BaseModel
 
 from cxr_assets import keys
-from cxr_assets.cohorts.base import CohortSpec
+from cxr_assets.cohorts.base import CohortSpec, long_findings
+from cxr_assets.cohorts.choices import Choices, LabelPolicy, apply_choices, choice_tables, label_policy
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.progress import Progress
@@ -75,8 +77,8 @@ class Project:
 
     @cached_property
     def spec(self) -> CohortSpec:
-        """Facts of the cohort, its age bins as configured."""
-        return adapter(self.resolved.cohort).spec.with_ages(self.settings.curate.age_scheme)
+        """Facts of the cohort, its age bins and races as chosen."""
+        return adapter(self.resolved.cohort).spec.chosen(self.settings.choices)
 
     @cached_property
     def grid(self) -> keys.Grid:
@@ -96,6 +98,23 @@ class Project:
         """What captions say: as configured, or as suits the cohort."""
         chosen = self.settings.captions.policy
         return self.spec.captions if chosen == "auto" else chosen
+
+    @property
+    def label_policy(self) -> LabelPolicy:
+        """How labels train."""
+        return label_policy(self.settings.choices.label_policy)
+
+    def studies(self) -> pl.DataFrame:
+        """Curated studies with ``age_bin`` and ``race`` as chosen."""
+        return apply_choices(self.store.table("studies"), self.settings.choices)
+
+    def findings(self) -> pl.DataFrame:
+        """One row a study and finding of the cohort's vocabulary, values as the source states them."""
+        return long_findings(self.store.table("studies"), self.finding_values(), self.spec.findings)
+
+    def finding_values(self) -> pl.DataFrame:
+        """One row a study, one column a finding of the cohort's vocabulary, values as the source states them."""
+        return self.store.table("finding_values").select("study_id", *self.spec.findings)
 
     @property
     def methods(self) -> list[str]:
@@ -150,6 +169,7 @@ class Project:
             _plain(config),
             code_version,
             strictest(terms),
+            self.settings.choices,
         )
 
 
@@ -178,6 +198,7 @@ class Step:
     config: Any
     code_version: str
     terms: str
+    choices: Choices
 
     @property
     def config_digest(self) -> str:
@@ -223,6 +244,7 @@ class Step:
             for parent in self.parents:
                 writer.edge(self.inputs[parent.name], parent.asset, parent.relation)
             yield writer
+        self.store.put_reference(choice_tables(self.choices))
 
     def made(self) -> Made:
         """The partition just written."""

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxr_assets.cohorts.base import CurateSettings
+from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.phantom.config import PhantomConfig
 from cxr_assets.diffusion.config import Precision, PretrainSettings
 from cxr_assets.errors import SettingsError
@@ -126,8 +127,6 @@ class ClassificationSettings(Frozen):
     weight_decay: float = 1e-4
     validate_every: int = 100
     precision: Precision = "fp32"
-    blank_as: Literal["negative", "ignore"] = Field("negative", description="what an unmentioned finding trains as")
-    uncertain_as: Literal["positive", "negative", "ignore"] = "ignore"
     synthetic_weight: float = Field(1.0, gt=0, description="loss weight of a synthetic film beside a real one")
     threshold_rule: Literal["f1", "youden"] = "f1"
 
@@ -155,6 +154,7 @@ class Settings(Frozen):
     findings: list[str] | None = Field(
         None, description="findings to work on, in the cohort's order; null for all it has"
     )
+    choices: Choices = Choices()
     curate: CurateSettings = CurateSettings()
     phantom: PhantomConfig = PhantomConfig()
     films: FilmSettings = FilmSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -54,7 +54,7 @@ class _Draft:
 
 def build_captions(
     studies: pl.DataFrame,
-    findings: pl.DataFrame,
+    values: pl.DataFrame,
     reports: pl.DataFrame,
     *,
     policy: Policy = "labels",
@@ -74,7 +74,7 @@ def build_captions(
 
     Args:
         studies: studies table of one cohort.
-        findings: findings table.
+        values: ``study_id`` and one column for each finding of the cohort's vocabulary.
         reports: reports table; may be empty for ``labels``.
         policy: what the body is made of.
         tokenizer: measures captions; None leaves ``tokens`` null and truncates nothing.
@@ -87,10 +87,13 @@ def build_captions(
     people = studies.select("cohort", "study_id", "age_years", "sex", "race").rows()
     headers = {study: template.header(age=age, sex=sex, race=race) for _, study, age, sex, race in people}
     if policy == "labels":
-        values = _by_study(findings, "finding", "value")
-        drafts = {study: _label_draft(header, values.get(study, {})) for study, header in headers.items()}
+        named = [finding for finding in values.columns if finding != "study_id"]
+        labels = {study: dict(zip(named, row, strict=True)) for study, *row in values.select("study_id", *named).rows()}
+        drafts = {study: _label_draft(header, labels.get(study, {})) for study, header in headers.items()}
     else:
-        sections = _by_study(reports, "section", "text")
+        sections: dict[str, dict[str, str]] = {}
+        for study, section, text in reports.select("study_id", "section", "text").iter_rows():
+            sections.setdefault(study, {})[section] = text
         drafts = {study: _report_draft(header, sections.get(study, {})) for study, header in headers.items()}
     fitted = _fit(drafts, template, policy=policy, tokenizer=tokenizer, limit=limit)
     cohort_of = {study: cohort for cohort, study, *_ in people}
@@ -103,14 +106,6 @@ def build_captions(
         captions=pl.DataFrame(captions, schema=CAPTIONS, orient="row"),
         fates=pl.DataFrame(fates, schema=FATES, orient="row"),
     )
-
-
-def _by_study(frame: pl.DataFrame, name: str, value: str) -> dict[str, dict[str, Any]]:
-    """``{study_id: {name: value}}`` of a long table."""
-    gathered: dict[str, dict[str, Any]] = {}
-    for study, key, item in frame.select("study_id", name, value).iter_rows():
-        gathered.setdefault(study, {})[key] = item
-    return gathered
 
 
 def _label_draft(header: str, values: Mapping[str, int | None]) -> _Draft:

@@ -23,12 +23,12 @@ def caption_studies(project: Project, tokenizer_of: TokenizerOf, *, tokenizer_id
     step = project.step(
         "captions",
         parents=[Parent("studies", "drawn_from")],
-        config={"policy": policy, "tokenizer": tokenizer_id},
+        config={"policy": policy, "tokenizer": tokenizer_id, "race_axis": project.settings.choices.race_axis},
         code_version=CODE_VERSION,
     )
     if made := step.claim():
         return made
-    tables = [project.store.table(name) for name in ("studies", "findings", "reports")]
+    tables = (project.studies(), project.finding_values(), project.store.table("reports"))
     drafts = build_captions(*tables, policy=policy).captions["caption"].to_list()
     built = build_captions(*tables, policy=policy, tokenizer=tokenizer_of(drafts))
     with step.writing() as writer:

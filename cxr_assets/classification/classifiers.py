@@ -79,7 +79,8 @@ def predict(network: nn.Module, films: np.ndarray, *, device: torch.device, batc
 def training_config(project: Project) -> dict[str, Any]:
     """The settings that decide how any learner is trained."""
     s = project.settings.classification
-    return s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"}) | {"findings": project.grid.findings}
+    kept = s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"})
+    return kept | {"findings": project.grid.findings} | project.settings.choices.labels
 
 
 def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:

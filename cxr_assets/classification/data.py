@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from cxr_assets.cohorts.choices import STATED, LabelPolicy
 from cxr_assets.cohorts.film_reader import filmed, read_films
 from cxr_assets.project import Project
 
@@ -30,28 +31,19 @@ class LabelledFilms:
         return len(self.films)
 
 
-def label_matrix(
-    studies: list[str], findings: pl.DataFrame, names: tuple[str, ...], *, blank_as: str, uncertain_as: str
-) -> np.ndarray:
-    """Labels of studies under a stated policy: float32 ``(n, findings)`` with 0, 1 and NaN (does not count)."""
-    blank = 0.0 if blank_as == "negative" else None
-    uncertain = {"positive": 1.0, "negative": 0.0, "ignore": None}[uncertain_as]
-    value = (
-        pl.when(pl.col("value") == -1)
-        .then(pl.lit(uncertain, pl.Float32))
-        .when(pl.col("value").is_null())
-        .then(pl.lit(blank, pl.Float32))
-        .otherwise(pl.col("value").cast(pl.Float32))
-    ).alias("value")
-    wide = (
-        findings.filter(pl.col("finding").is_in(names))
-        .with_columns(value)
-        .pivot("finding", index="study_id", values="value")
-    )
+def label_matrix(studies: list[str], values: pl.DataFrame, names: tuple[str, ...], policy: LabelPolicy) -> np.ndarray:
+    """Labels of studies under a policy: float32 ``(n, findings)`` with 0, 1 and NaN (does not count).
+
+    A finding that ``values`` has no column for, and a study that it has no row for, do not count.
+    """
     order = pl.DataFrame({"study_id": studies}, schema={"study_id": pl.String})
-    joined = order.join(wide, on="study_id", how="left", maintain_order="left")
-    columns = [joined[n].to_numpy() if n in joined.columns else np.full(len(studies), np.nan) for n in names]
-    return np.stack(columns, axis=1).astype(np.float32) if studies else np.empty((0, len(names)), np.float32)
+    known = values.with_columns(known=True)
+    rows = order.join(known, on="study_id", how="left", maintain_order="left")
+    labels = np.full((len(studies), len(names)), np.nan, dtype=np.float32)
+    columns = [column for column, name in enumerate(names) if name in values.columns]
+    labels[:, columns] = policy.matrix(rows, tuple(names[column] for column in columns))
+    labels[rows["known"].is_null().to_numpy()] = np.nan
+    return labels
 
 
 def training_films(project: Project, rows: pl.DataFrame) -> LabelledFilms:
@@ -63,10 +55,9 @@ def training_films(project: Project, rows: pl.DataFrame) -> LabelledFilms:
     is_real = (rows["origin"] == "real").to_numpy()
     labels[is_real] = label_matrix(
         real["study_id"].to_list(),
-        project.store.table("findings"),
+        project.finding_values(),
         names,
-        blank_as=s.blank_as,
-        uncertain_as=s.uncertain_as,
+        project.label_policy,
     )
     shown = rows.filter(pl.col("origin") == "synthetic")["labels"].str.split("|")
     labels[~is_real] = np.array([[name in asked for name in names] for asked in shown], np.float32).reshape(
@@ -83,13 +74,12 @@ def evaluation_films(project: Project, split: str) -> LabelledFilms:
     """
     s = project.settings.classification
     studies = filmed(project.store.table("studies"), split)
-    studies = studies.sort("study_id").select("study_id", "patient_id", "image_file", "age_bin", "sex", "race")
+    studies = studies.sort("study_id").select("study_id", "patient_id", "image_file")
     labels = label_matrix(
         studies["study_id"].to_list(),
-        project.store.table("findings"),
+        project.finding_values(),
         project.grid.findings,
-        blank_as="ignore",
-        uncertain_as="ignore",
+        STATED,
     )
     films = read_films(project.store, studies["image_file"].to_list(), s.image_size)
     return LabelledFilms(films, labels, np.ones(len(films), np.float32), studies)

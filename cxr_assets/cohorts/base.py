@@ -4,31 +4,66 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cxr_assets.cohorts.demographics import UNKNOWN, age_scheme
+from cxr_assets.cohorts.choices import Choices
+from cxr_assets.cohorts.demographics import RACES, SEXES, UNKNOWN, age_scheme
+from cxr_assets.cohorts.labels import FINDINGS
+from cxr_assets.cohorts.race import ETHNICITIES, RACE_AXES
 from cxr_assets.cohorts.schema import TABLES, conform
+from cxr_assets.errors import SettingsError, did_you_mean
 
 
 class CurateSettings(BaseModel):
     """Choices of curation that change the tables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    age_scheme: str = Field(default="demo4", description="age bins: demo4, nm2021 or adult4")
+    tables_only: bool = Field(default=False, description="read tables and reports alone; look for no film")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="the cohort's own options (docs/cohorts/<cohort>.md lists them)"
+    )
     split_seed: int = Field(default=0, description="seed of the patient split where none is published")
     validate_share: float = Field(
         default=0.1, ge=0, lt=1, description="share of patients for choosing epochs and thresholds"
     )
     test_share: float = Field(default=0.2, ge=0, lt=1, description="share of patients for the final figures")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of patients by split, those that are guarded most first."""
+        return {
+            "test": self.test_share,
+            "validate": self.validate_share,
+            "train": 1 - self.validate_share - self.test_share,
+        }
+
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> CurateSettings:
         if self.validate_share + self.test_share >= 1:
             raise ValueError("validate_share + test_share must stay below 1, or no patient is left to train on")
         return self
+
+
+class Expected(BaseModel):
+    """Counts that a whole copy of a release must have, from its documents or counted in the file itself.
+
+    They are compared where the label table holds ``when_rows`` rows; a slice of a data set is not a fault.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    release: str
+    when_rows: int = Field(description="rows of the label table that mark a whole copy")
+    tolerance: float = Field(default=0.001, description="largest relative difference")
+    studies: int
+    patients: int | None = None
+    sex: dict[str, int] = Field(default_factory=dict)
+    view: dict[str, int] = Field(default_factory=dict)
+    positive: dict[str, int] = Field(default_factory=dict)
+    negative: dict[str, int] = Field(default_factory=dict)
+    uncertain: dict[str, int] = Field(default_factory=dict)
 
 
 class CohortSpec(BaseModel):
@@ -51,10 +86,13 @@ class CohortSpec(BaseModel):
     )
     captions: Literal["labels", "impression"] = Field("labels", description="what its captions say by default")
     notes: tuple[str, ...] = ()
+    expected: tuple[Expected, ...] = ()
 
-    def with_ages(self, scheme: str) -> CohortSpec:
-        """The same cohort with its age bins in another scheme; a cohort without ages stays without."""
-        return self if self.ages == (UNKNOWN,) else self.model_copy(update={"ages": age_scheme(scheme).labels})
+    def chosen(self, choices: Choices) -> CohortSpec:
+        """The same cohort with its age bins and races as chosen; one without ages or races stays without."""
+        ages = self.ages if self.ages == (UNKNOWN,) else age_scheme(choices.age_scheme).labels
+        races = self.races if self.races == (UNKNOWN,) else RACE_AXES[choices.race_axis]
+        return self.model_copy(update={"ages": ages, "races": tuple(race for race in races if race in self.races)})
 
 
 @dataclass(frozen=True)
@@ -68,7 +106,7 @@ class CuratedCohort:
     spec: CohortSpec
     studies: pl.DataFrame
     patients: pl.DataFrame
-    findings: pl.DataFrame
+    finding_values: pl.DataFrame
     boxes: pl.DataFrame
     reports: pl.DataFrame
     quarantine: pl.DataFrame
@@ -77,16 +115,27 @@ class CuratedCohort:
     waterfall: pl.DataFrame
 
     def __post_init__(self) -> None:
-        for name in TABLES:
-            object.__setattr__(self, name, conform(getattr(self, name), name))
+        for field in fields(self):
+            if field.name in TABLES:
+                object.__setattr__(self, field.name, conform(getattr(self, field.name), field.name))
+
+    @property
+    def cohort_findings(self) -> pl.DataFrame:
+        """The vocabulary table."""
+        return vocabulary(self.spec)
+
+    @property
+    def findings(self) -> pl.DataFrame:
+        """The long findings table; see ``long_findings``."""
+        return long_findings(self.studies, self.finding_values, self.spec.findings)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Every table by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in TABLES}
+        return {name: getattr(self, name) for name in TABLES}
 
 
 class CohortAdapter(Protocol):
-    """Reads one data set as its owners publish it."""
+    """Reads one data set as its owners publish it. It is made from its spec: ``Adapter(spec)``."""
 
     spec: CohortSpec
 
@@ -106,37 +155,65 @@ class CohortAdapter(Protocol):
         ...
 
 
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def cohort_options(settings: CurateSettings, model: type[Options], *, cohort: str) -> Options:
+    """The cohort's own options as its model. Raises SettingsError for one that it does not have, or a wrong value."""
+    for given in settings.options:
+        if given not in model.model_fields:
+            known = ", ".join(model.model_fields) or "none"
+            raise SettingsError(
+                f"curate.options.{given}: cohort {cohort!r} has no such option."
+                f"{did_you_mean(given, model.model_fields)} It has: {known}."
+            )
+    try:
+        return model.model_validate(settings.options)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
+        raise SettingsError(f"curate.options of cohort {cohort!r}: {told}") from error
+
+
+def vocabulary(spec: CohortSpec) -> pl.DataFrame:
+    """The ``cohort_findings`` table of a cohort."""
+    ordered = [finding for finding in FINDINGS if finding in spec.findings]
+    rows = [(spec.name, finding, position) for position, finding in enumerate(ordered)]
+    return pl.DataFrame(rows, schema=TABLES["cohort_findings"].schema, orient="row")
+
+
 def patients_of(studies: pl.DataFrame) -> pl.DataFrame:
-    """The patients table of a studies table: sex and race where a patient's known values agree, else null."""
+    """The patients table of a studies table: demographics where a patient's known values agree, else null."""
 
     def agreed(name: str) -> pl.Expr:
-        known = pl.col(name).drop_nulls()
-        return pl.when(known.n_unique() == 1).then(known.first()).alias(name)
+        lowest = pl.col(name).min()
+        return pl.when(lowest == pl.col(name).max()).then(lowest).alias(name)
 
     first = [pl.col(name).first() for name in ("cohort", "patient_id_kind", "split")]
-    grouped = studies.group_by("patient_id", maintain_order=True).agg(
-        *first, pl.len().alias("studies"), agreed("sex"), agreed("race")
+    stated = ("sex", "race5", "race_only", "ethnicity")
+    # Categories compare by number, so that a million rows are grouped without comparing texts.
+    coded = studies.select("patient_id", "cohort", "patient_id_kind", "split", *stated).with_columns(
+        pl.col(*stated).cast(pl.Enum(list(dict.fromkeys([*SEXES, *RACES, *ETHNICITIES]))))
     )
-    return conform(grouped.sort("patient_id"), "patients")
+    grouped = coded.group_by("patient_id").agg(*first, pl.len().alias("studies"), *(agreed(name) for name in stated))
+    return conform(grouped.with_columns(pl.col(*stated).cast(pl.String)).sort("patient_id"), "patients")
 
 
-def melt_findings(studies: pl.DataFrame, values: pl.DataFrame, findings: tuple[str, ...]) -> pl.DataFrame:
-    """The long findings table from one column a finding.
+def long_findings(studies: pl.DataFrame, values: pl.DataFrame, findings: tuple[str, ...]) -> pl.DataFrame:
+    """One row a study and finding: ``cohort, study_id, patient_id, finding, value, label_source``.
 
     Args:
-        studies: studies table, already checked.
-        values: ``study_id`` and one Int8 column a finding, one row a study in any order.
-        findings: the columns to melt; their order is the order within a study.
+        studies: studies table.
+        values: ``finding_values`` of those studies, in any order.
+        findings: the findings wanted; their order is the order within a study.
     """
     keys = ["cohort", "study_id", "patient_id", "label_source"]
-    order = pl.DataFrame({"finding": findings}).with_row_index("finding_order")
-    long = (
+    order = pl.DataFrame({"finding": findings}, schema={"finding": pl.String}).with_row_index("finding_order")
+    return (
         studies.select(keys)
         .with_row_index("study_order")
-        .join(values, on="study_id", how="left", validate="1:1")
+        .join(values.select("study_id", *findings), on="study_id", how="left", validate="1:1")
         .unpivot(on=list(findings), index=["study_order", *keys], variable_name="finding", value_name="value")
         .join(order, on="finding")
         .sort("study_order", "finding_order")
-        .drop("study_order", "finding_order")
+        .select("cohort", "study_id", "patient_id", "finding", pl.col("value").cast(pl.Int8), "label_source")
     )
-    return conform(long, "findings")

@@ -21,7 +21,7 @@ def curate_studies(project: Project) -> Made:
     if is_phantom:
         from cxr_assets.cohorts.phantom.adapter import refuse_age_scheme
 
-        refuse_age_scheme(project.settings.curate.age_scheme)
+        refuse_age_scheme(project.settings.choices.age_scheme)
     step = project.step(
         "studies",
         parents=[],

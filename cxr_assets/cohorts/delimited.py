@@ -1,4 +1,4 @@
-"""Comma-separated tables as people send them: any line end or encoding, ragged rows told apart from good ones."""
+"""Tables of text as people send them: any line end, encoding or separator, ragged rows told apart from good ones."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cxr_assets.errors import InputError
 
 ROW = "row"
 """Column that holds the line in the file, the header being line 1."""
+SEPARATORS = (",", ";", "\t", "|")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -64,14 +65,15 @@ def read_bytes(path: Path, *, cohort: str) -> bytes:
         ) from error
 
 
-def read_delimited(path: Path, *, cohort: str, multiline: bool = False) -> Delimited:
-    """Read a comma-separated file, gzipped if its name ends in ``.gz``.
+def read_delimited(path: Path, *, cohort: str, multiline: bool = False, separator: str | None = ",") -> Delimited:
+    """Read a table of delimited text, gzipped if its name ends in ``.gz``.
 
     Args:
         path: the file.
         cohort: named in errors.
         multiline: whether a quoted field may hold line ends. Where it may not, every line is parsed by itself, so that
             a stray quote spoils its own line only.
+        separator: what stands between fields; None takes the one of ``SEPARATORS`` that the header has most of.
 
     Returns:
         Columns under their normal names (``normal_name``); columns without a name are dropped. A row may lack or
@@ -82,60 +84,149 @@ def read_delimited(path: Path, *, cohort: str, multiline: bool = False) -> Delim
     """
     data = read_bytes(path, cohort=cohort)
     try:
-        text = decode(gzip.decompress(data) if path.suffix == ".gz" else data)
+        plain = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cohort {cohort!r}: {path.name} is no gzip file ({error}). Nothing was written.") from error
-    records = _records(text, multiline=multiline)
+    header, rows, ragged = parse_delimited(
+        plain, what=path.name, cohort=cohort, multiline=multiline, separator=separator
+    )
+    return Delimited(path, hashlib.sha256(data).hexdigest(), len(data), header, rows, ragged)
+
+
+def parse_delimited(
+    data: bytes, *, what: str, cohort: str, multiline: bool = False, separator: str | None = ","
+) -> tuple[tuple[str, ...], pl.DataFrame, pl.DataFrame]:
+    """Header, sound rows and ragged rows of delimited text; see ``read_delimited``.
+
+    Rows are parsed all at once where a count of separators and line ends proves that each has the header's shape, and
+    line by line where it does not.
+    """
+    data = _utf8(data)
+    if separator is None:
+        line = data[: data.find(b"\n")] if b"\n" in data else data
+        separator = max(SEPARATORS, key=lambda mark: line.count(mark.encode()))
+    whole = _at_once(data, separator, multiline=multiline)
+    if whole is not None:
+        header, columns, lines = whole
+        names = _names(header, what, cohort)
+        rows = pl.DataFrame([column.alias(name) for name, column in zip(names, columns, strict=True) if name])
+        none = pl.DataFrame(schema={ROW: pl.Int64, "line": pl.String})
+        return tuple(header), rows.insert_column(0, lines.alias(ROW)), none
+    records = _records(data.decode(), separator, multiline=multiline)
     _, header = next(records, (0, []))
-    names = [normal_name(name) for name in header]
-    if not any(names):
-        raise InputError(f"cohort {cohort!r}: {path.name} has no header line. Fetch it again. Nothing was written.")
-    named = [name for name in names if name]
-    if repeated := sorted({name for name in named if named.count(name) > 1}):
-        raise InputError(f"cohort {cohort!r}: {path.name} names column {repeated[0]!r} twice. Nothing was written.")
+    names = _names(header, what, cohort)
     width = len(names)
     least = max(index for index, name in enumerate(names) if name) + 1
     good: list[list[str]] = []
-    lines: list[int] = []
-    ragged: list[tuple[int, str]] = []
-    for line, fields in records:
+    numbers: list[int] = []
+    bad: list[tuple[int, str]] = []
+    for number, fields in records:
         if len(fields) < least or any(fields[width:]):
-            ragged.append((line, ",".join(fields)[:200]))
+            bad.append((number, separator.join(fields)[:200]))
         else:
-            lines.append(line)
+            numbers.append(number)
             good.append(fields)
-    columns = {name: [fields[index] for fields in good] for index, name in enumerate(names) if name}
-    schema = dict.fromkeys(columns, pl.String)
-    rows = pl.DataFrame(columns, schema=schema).insert_column(0, pl.Series(ROW, lines, dtype=pl.Int64))
-    return Delimited(
-        path=path,
-        digest=hashlib.sha256(data).hexdigest(),
-        size=len(data),
-        header=tuple(header),
-        rows=rows,
-        ragged=pl.DataFrame(ragged, schema={ROW: pl.Int64, "line": pl.String}, orient="row"),
-    )
+    found = {name: [fields[index] for fields in good] for index, name in enumerate(names) if name}
+    rows = pl.DataFrame(found, schema=dict.fromkeys(found, pl.String))
+    rows = rows.insert_column(0, pl.Series(ROW, numbers, dtype=pl.Int64))
+    return tuple(header), rows, pl.DataFrame(bad, schema={ROW: pl.Int64, "line": pl.String}, orient="row")
 
 
-def _records(text: str, *, multiline: bool) -> Iterator[tuple[int, list[str]]]:
+def _utf8(data: bytes) -> bytes:
+    """The same text in UTF-8 without a mark."""
+    if data.isascii():
+        return data
+    if data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        plain = data.removeprefix(b"\xef\xbb\xbf")
+        try:
+            plain.decode()
+        except UnicodeDecodeError:
+            pass
+        else:
+            return plain
+    return decode(data).encode(errors="replace")
+
+
+def _names(header: list[str], what: str, cohort: str) -> list[str]:
+    """Normal names of a header. Raises InputError where there is none or one comes twice."""
+    names = [normal_name(name) for name in header]
+    if not any(names):
+        raise InputError(f"cohort {cohort!r}: {what} has no header line. Fetch it again. Nothing was written.")
+    named = [name for name in names if name]
+    if repeated := sorted({name for name in named if named.count(name) > 1}):
+        raise InputError(f"cohort {cohort!r}: {what} names column {repeated[0]!r} twice. Nothing was written.")
+    return names
+
+
+def _at_once(data: bytes, separator: str, *, multiline: bool) -> tuple[list[str], list[pl.Series], pl.Series] | None:
+    """Header, columns and line numbers, or None where not every row is proven to have as many fields as the header."""
+    first, _, body = data.partition(b"\n")
+    body = body.rstrip(b"\r\n")
+    header = _one(first.rstrip(b"\r").decode(), separator)
+    width, mark = len(header), separator.encode()
+    if width < 2 or not body or first.count(b'"') % 2 or not first.strip():
+        return None
+    if body[:1] in b"\r\n" or b"\n\n" in body or b"\n\r\n" in body or body.count(b"\r") != body.count(b"\r\n"):
+        return None
+    if b"\r" in first.rstrip(b"\r"):
+        return None
+    quoted = b'"' in body
+    if body.count(b'"') % 2:
+        return None
+    if quoted and multiline:
+        body = body.replace(b"\r\n", b"\n")
+    try:
+        frame = pl.read_csv(
+            body,
+            has_header=False,
+            separator=separator,
+            quote_char='"' if quoted else None,
+            schema={str(index): pl.String for index in range(width)},
+            infer_schema=False,
+            empty_string_is_null=False,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    breaks = within = 0
+    lines = pl.int_range(2, frame.height + 2, dtype=pl.Int64, eager=True)
+    if quoted:
+        ends = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
+        breaks = int(ends.sum())
+        within = int(frame.select(pl.sum_horizontal(pl.all().str.count_matches(separator, literal=True)).sum()).item())
+        lines = lines + ends.cast(pl.Int64).cum_sum().shift(1, fill_value=0)
+        # A quote that is never closed swallows the lines after it, which the counts below tell; on the last line it has
+        # nothing to swallow, and the two readers differ in what they make of it.
+        last = body[body.rfind(b"\n") + 1 :].decode()
+        if _one(last, separator)[-1] != frame.item(-1, -1):
+            return None
+    if breaks and not multiline:
+        return None
+    if multiline and frame.select(pl.all_horizontal(pl.all().str.strip_chars() == "").any()).item():
+        return None
+    if frame.height + breaks != body.count(b"\n") + 1 or body.count(mark) - within != frame.height * (width - 1):
+        return None
+    return header, frame.get_columns(), lines
+
+
+def _records(text: str, separator: str, *, multiline: bool) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every line that is not blank."""
     if multiline:
-        return _whole(text)
+        return _whole(text, separator)
     lines = _LINE_END.split(text)
     if '"' in text:
-        return ((number, _one(line)) for number, line in enumerate(lines, start=1) if line.strip())
-    return ((number, line.split(",")) for number, line in enumerate(lines, start=1) if line.strip())
+        return ((number, _one(line, separator)) for number, line in enumerate(lines, start=1) if line.strip())
+    return ((number, line.split(separator)) for number, line in enumerate(lines, start=1) if line.strip())
 
 
-def _one(line: str) -> list[str]:
+def _one(line: str, separator: str) -> list[str]:
     try:
-        return next(csv.reader([line]))
+        return next(csv.reader([line], delimiter=separator))
     except csv.Error:
         return [line]
 
 
-def _whole(text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_keep_ends(text))
+def _whole(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_keep_ends(text), delimiter=separator)
     start = 1
     while True:
         try:

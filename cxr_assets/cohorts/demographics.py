@@ -27,10 +27,11 @@ _YEARS_PER = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 @dataclass(frozen=True)
 class AgeScheme:
-    """Left-closed age bins; ages under the first edge belong to none."""
+    """Left-closed age bins; ages under the first edge belong to none. Another ``version`` has other edges."""
 
     name: str
     edges: tuple[float, ...]
+    version: int = 1
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,8 +53,12 @@ AGE_SCHEMES: Mapping[str, AgeScheme] = MappingProxyType(
         "demo4": AgeScheme("demo4", (0, 40, 60, 80)),
         "nm2021": AgeScheme("nm2021", (0, 20, 40, 60, 80)),
         "adult4": AgeScheme("adult4", (18, 40, 60, 80)),
+        "adult3": AgeScheme("adult3", (18, 45, 70)),
+        "compdiff5": AgeScheme("compdiff5", (0, 18, 40, 60, 80)),
     }
 )
+"""``nm2021``: Seyyed-Kalantari et al. 2021, whose published shares are those of left-closed bins. ``adult4``: studies of
+adults only. ``compdiff5``: the same with one bin for everybody under 18."""
 
 
 def age_scheme(name: str) -> AgeScheme:
@@ -103,51 +108,3 @@ def harmonise_sex(raw: str | None) -> str | None:
     if word not in _SEX:
         raise InputError(f"sex {raw!r} is none of M, F, male, female, O, U, other, unknown or blank.")
     return _SEX[word]
-
-
-_RACES_OF: Mapping[str | None, str] = MappingProxyType(
-    {
-        "white": """WHITE; WHITE - BRAZILIAN; WHITE - EASTERN EUROPEAN; WHITE - OTHER EUROPEAN; WHITE - RUSSIAN;
-            PORTUGUESE; WHITE, NON-HISPANIC; WHITE OR CAUCASIAN""",
-        "black": """BLACK; BLACK/AFRICAN AMERICAN; BLACK/AFRICAN; BLACK/CAPE VERDEAN; BLACK/CARIBBEAN ISLAND;
-            BLACK/HAITIAN; BLACK OR AFRICAN AMERICAN; BLACK, NON-HISPANIC""",
-        "asian": """ASIAN; ASIAN - ASIAN INDIAN; ASIAN - CHINESE; ASIAN - KOREAN; ASIAN - SOUTH EAST ASIAN;
-            ASIAN - VIETNAMESE; ASIAN, NON-HISPANIC; ASIAN - HISTORICAL CONV""",
-        "hispanic": """HISPANIC; HISPANIC OR LATINO; HISPANIC/LATINO - CENTRAL AMERICAN (OTHER);
-            HISPANIC/LATINO - CENTRAL AMERICAN; HISPANIC/LATINO - COLUMBIAN; HISPANIC/LATINO - COLOMBIAN;
-            HISPANIC/LATINO - CUBAN; HISPANIC/LATINO - DOMINICAN; HISPANIC/LATINO - GUATEMALAN;
-            HISPANIC/LATINO - HONDURAN; HISPANIC/LATINO - MEXICAN; HISPANIC/LATINO - PUERTO RICAN;
-            HISPANIC/LATINO - SALVADORAN; SOUTH AMERICAN; WHITE, HISPANIC; BLACK, HISPANIC; ASIAN, HISPANIC;
-            OTHER, HISPANIC; NATIVE AMERICAN, HISPANIC; PACIFIC ISLANDER, HISPANIC; HISPANIC - HISTORICAL CONV""",
-        "other": """OTHER; AMERICAN INDIAN/ALASKA NATIVE; AMERICAN INDIAN OR ALASKA NATIVE; MULTIPLE RACE/ETHNICITY;
-            MULTI RACE ETHNICITY; NATIVE HAWAIIAN OR OTHER PACIFIC ISLANDER; PACIFIC ISLANDER, NON-HISPANIC;
-            NATIVE AMERICAN, NON-HISPANIC; OTHER, NON-HISPANIC""",
-        None: """UNKNOWN; UNABLE TO OBTAIN; PATIENT DECLINED TO ANSWER; UNKNOWN/NOT SPECIFIED; PATIENT REFUSED;
-            RACE AND ETHNICITY UNKNOWN""",
-    }
-)
-_RACE = MappingProxyType(
-    {"": None, **{" ".join(word.split()): race for race, words in _RACES_OF.items() for word in words.split(";")}}
-)
-_HISPANIC = frozenset({"HISPANIC/LATINO", "HISPANIC"})
-_NOT_HISPANIC = frozenset({"", "NON-HISPANIC/NON-LATINO", "NON-HISPANIC", "NOT HISPANIC", "UNKNOWN", "PATIENT REFUSED"})
-
-
-def harmonise_race(raw: str | None, ethnicity: str | None = None) -> str | None:
-    """One-axis recorded race: Hispanic ethnicity goes before race, refusals and unknowns are None.
-
-    Whole strings are matched after trimming and upper-casing, never parts of them ("NON-HISPANIC" holds HISPANIC,
-    "CAUCASIAN" holds ASIAN). ``PORTUGUESE`` is read as white and ``SOUTH AMERICAN`` as hispanic; the field is split
-    on both, and ``race_raw`` keeps what was written.
-
-    Raises:
-        InputError: for a text that no table knows, so that no value falls to a default.
-    """
-    race, origin = ((text or "").strip().upper() for text in (raw, ethnicity))
-    if race not in _RACE:
-        raise InputError(f"race {raw!r} is not in the harmonisation table; add it to cohorts/demographics.py.")
-    if origin not in _HISPANIC | _NOT_HISPANIC:
-        raise InputError(
-            f"ethnicity {ethnicity!r} is not in the harmonisation table; add it to cohorts/demographics.py."
-        )
-    return "hispanic" if origin in _HISPANIC else _RACE[race]

@@ -6,75 +6,54 @@ from pathlib import Path
 
 import polars as pl
 
-from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, melt_findings, patients_of
+from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, patients_of
 from cxr_assets.cohorts.delimited import ROW, Delimited, read_delimited
-from cxr_assets.cohorts.demographics import SEXES, age_scheme
 from cxr_assets.cohorts.film_folder import LEAVES_ROOT, locate_films
 from cxr_assets.cohorts.labels import NIH_FINDINGS, nih_values
 from cxr_assets.cohorts.ledger import Ledger, relative
 from cxr_assets.cohorts.nih_boxes import read_boxes
 from cxr_assets.cohorts.nih_rows import sound_rows, with_demographics
 from cxr_assets.cohorts.nih_splits import assign, read_lists
+from cxr_assets.cohorts.rows import find_columns, need_file
 from cxr_assets.cohorts.schema import TABLES, conform
 from cxr_assets.errors import InputError
 
 TABLE_NAMES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 FILM_FOLDERS = ("images", "images_[0-9]*/images", "images_[0-9]*", ".")
-DOCS = "docs/cohorts/nih.md"
 
 _COLUMNS = {
-    "image": ("imageindex", "Image Index"),
-    "labels": ("findinglabels", "Finding Labels"),
-    "follow_up": ("followup", "Follow-up #"),
-    "patient": ("patientid", "Patient ID"),
-    "age": ("patientage", "Patient Age"),
-    "sex": ("patientsex", "Patient Sex' or 'Patient Gender"),
-    "view": ("viewposition", "View Position"),
+    "image": "Image Index",
+    "labels": "Finding Labels",
+    "follow_up": "Follow-up #",
+    "patient": "Patient ID",
+    "age": "Patient Age",
+    "sex": ("Patient Sex", "Patient Gender"),
+    "view": "View Position",
 }
-
-SPEC = CohortSpec(
-    name="nih",
-    title="ChestX-ray14",
-    findings=NIH_FINDINGS,
-    ages=age_scheme("demo4").labels,
-    sexes=SEXES,
-    terms="nih-open",
-    terms_url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
-    attribution=(
-        "X. Wang et al., ChestX-ray8, CVPR 2017. The NIH Clinical Center is the data provider; "
-        "images: https://nihcc.app.box.com/v/ChestXray-NIHCC"
-    ),
-    box_frame=(1024, 1024),
-    notes=(
-        "No race is recorded: strata use 'unknown'.",
-        "Labels are mined from reports; one that is not listed is coded 0 (not mentioned as present).",
-        "lung_opacity is derived from infiltration, consolidation, lung lesion, atelectasis, edema and pneumonia.",
-        "Films were squeezed to 1024 x 1024 by their publisher without keeping the aspect.",
-    ),
-)
 
 
 class NihAdapter:
     """Curates ChestX-ray14, or any slice of it, from the folder it was unpacked in."""
 
-    spec = SPEC
+    def __init__(self, spec: CohortSpec) -> None:
+        self.spec = spec
 
     def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
         """Read the label table, the split lists and the boxes; see ``CohortAdapter.curate``."""
-        spec = SPEC.with_ages(settings.age_scheme)
+        spec = self.spec
         ledger = Ledger(spec)
-        table = read_delimited(_table_path(root), cohort=spec.name)
+        table = read_delimited(need_file(root, TABLE_NAMES, cohort=spec.name), cohort=spec.name)
         source = relative(table.path, root)
-        short = _columns(table, source)
+        short = find_columns(table, _COLUMNS, cohort=spec.name)
         if not table.read:
             raise InputError(f"cohort 'nih': {source} holds a header and no rows. Fetch it again. Nothing was written.")
         rows = ledger.table(source, table, release=_variant(table), short=short)
         rows = sound_rows(rows, source, ledger)
         lists = read_lists(root, ledger)
+        rows = with_demographics(rows, source, ledger)
         rows = assign(rows, lists, settings=settings, source=source, ledger=ledger)
-        rows = with_demographics(rows, source, settings.age_scheme, ledger)
-        rows = _films(rows, root, source, ledger)
-        studies = _studies(rows)
+        rows = _films(rows, root, source, ledger, look=not settings.tables_only)
+        studies = _studies(rows, spec)
         boxes, box_sources = read_boxes(root, rows, ledger)
         study_sources = [
             rows.select(
@@ -86,7 +65,7 @@ class NihAdapter:
             spec=spec,
             studies=studies,
             patients=patients_of(studies),
-            findings=melt_findings(studies, _values(rows), NIH_FINDINGS),
+            finding_values=_values(rows),
             boxes=boxes,
             reports=TABLES["reports"].empty(),
             quarantine=ledger.quarantine(),
@@ -94,37 +73,6 @@ class NihAdapter:
             study_sources=pl.concat([*study_sources, lists.study_sources(rows), box_sources]),
             waterfall=ledger.waterfall(),
         )
-
-
-def _table_path(root: Path) -> Path:
-    for name in TABLE_NAMES:
-        for path in (root / name, root / f"{name}.gz"):
-            if path.is_file():
-                return path
-    raise InputError(
-        f"cohort 'nih': no label table in {root}. Expected one of {', '.join(TABLE_NAMES)} (or .gz); "
-        f"see {DOCS}. Nothing was written."
-    )
-
-
-def _columns(table: Delimited, source: str) -> dict[str, str]:
-    """Short name to column. Raises InputError for one that no published header explains."""
-    seen = set(table.rows.columns)
-    if {"patientgender", "patientsex"} <= seen:
-        raise InputError(
-            f"cohort 'nih': {source} has both 'Patient Sex' and 'Patient Gender'. Remove one. Nothing was written."
-        )
-    columns = {name: normal for name, (normal, _) in _COLUMNS.items()}
-    if "patientgender" in seen:
-        columns["sex"] = "patientgender"
-    for name, normal in columns.items():
-        if normal not in seen:
-            raise InputError(
-                f"cohort 'nih': {source} has no column '{_COLUMNS[name][1]}'. "
-                f"Seen: {', '.join(filter(None, table.header))}. "
-                f"Expected one of the published headers ({DOCS}). Nothing was written."
-            )
-    return columns
 
 
 def _variant(table: Delimited) -> str:
@@ -142,8 +90,10 @@ def _variant(table: Delimited) -> str:
     return f"{table.path.name.split('.')[0]}: {', '.join(traits)}"
 
 
-def _films(rows: pl.DataFrame, root: Path, source: str, ledger: Ledger) -> pl.DataFrame:
+def _films(rows: pl.DataFrame, root: Path, source: str, ledger: Ledger, *, look: bool) -> pl.DataFrame:
     """Add ``source_path``: null, with a note, for a film that is missing or would be read from outside the root."""
+    if not look:
+        return rows.with_columns(pl.lit(None, pl.String).alias("source_path"))
     films = locate_films(root, FILM_FOLDERS)
     rows = rows.with_columns(
         pl.col("image").replace_strict(films.found, default=None, return_dtype=pl.String).alias("source_path")
@@ -162,7 +112,7 @@ def _films(rows: pl.DataFrame, root: Path, source: str, ledger: Ledger) -> pl.Da
     return rows
 
 
-def _studies(rows: pl.DataFrame) -> pl.DataFrame:
+def _studies(rows: pl.DataFrame, spec: CohortSpec) -> pl.DataFrame:
     frame = rows.select(
         "study_id",
         "study_number",
@@ -170,19 +120,19 @@ def _studies(rows: pl.DataFrame) -> pl.DataFrame:
         "split",
         "age_years",
         "age_flags",
-        "age_bin",
         "source_path",
-        cohort=pl.lit(SPEC.name),
-        patient_id="patient",
+        "patient_id",
+        cohort=pl.lit(spec.name),
         patient_id_kind=pl.lit("patient"),
         view="known_view",
         view_raw="view",
         age_raw="age",
+        age_source=pl.lit("as reported"),
         sex="known_sex",
         sex_raw="sex",
         label_source=pl.lit("nlp_report"),
         label_granularity=pl.lit("image"),
-        terms=pl.lit(SPEC.terms),
+        terms=pl.lit(spec.terms),
     )
     return conform(frame.sort("patient_id", "study_number", "study_id", nulls_last=True), "studies")
 

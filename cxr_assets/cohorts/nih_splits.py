@@ -13,10 +13,11 @@ from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.delimited import ROW, decode, read_bytes
 from cxr_assets.cohorts.ledger import Ledger
 from cxr_assets.cohorts.schema import conform
-from cxr_assets.cohorts.splits import patient_split
+from cxr_assets.cohorts.splits import assign_splits
 
 LISTS = {"train_val_list.txt": "train_val", "train_list.txt": "train", "val_list.txt": "val", "test_list.txt": "test"}
 """File name to the split it publishes, in its words."""
+_SPLIT_OF = {"train_val": "train", "train": "train", "val": "validate", "test": "test"}
 _LINE = re.compile(r"(\d{8}_\d{3}\.(?:png|jpe?g))((?:[ \t]+[01]){14})?", re.ASCII)
 _SCHEMA = {
     "image": pl.String,
@@ -91,12 +92,11 @@ def read_lists(root: Path, ledger: Ledger) -> SplitLists:
 def assign(
     rows: pl.DataFrame, lists: SplitLists, *, settings: CurateSettings, source: str, ledger: Ledger
 ) -> pl.DataFrame:
-    """Add ``split_native`` and ``split`` to rows with ``image`` and ``patient``; a patient is in one split only.
+    """Add ``split_native`` and ``split`` to rows with ``image`` and ``patient_id``; a patient is in one split only.
 
     What is published is kept: test stays test, ``val`` becomes validate, and where no validation list exists a share of
-    the remaining patients is carved out by hash. If lists divide a patient, all of that patient's films go to the
-    most guarded split (test, then validate), with a note. A film on no list follows its patient, else a hash; where
-    only one of the two official lists is there, films that are not on it belong to the other.
+    the remaining patients is carved out. Where only one of the two official lists is there, films that are not on it
+    belong to the other. For the rest see ``assign_splits``.
     """
     for name in sorted(set(lists.entries["list"])):
         listed = lists.entries.filter(pl.col("list") == name)
@@ -111,48 +111,25 @@ def assign(
     )
     first = lists.entries.unique(subset="image", keep="last", maintain_order=True)
     rows = rows.join(first.select("image", "split_native"), on="image", how="left", maintain_order="left")
-    native = pl.col("split_native")
-    opposite = {frozenset({"test"}): "train_val", frozenset({"train_val"}): "test"}.get(lists.published)
-    effective = native.fill_null(opposite) if opposite else native
-    rows = rows.with_columns(effective.alias("_native"))
-    guarded = pl.col("_native").replace_strict({"test": 2, "val": 1, "train": 0, "train_val": 0}, return_dtype=pl.Int8)
-    rows = rows.with_columns(guarded.alias("_guard"))
-    over = pl.col("_guard").max().over("patient")
+    other = {frozenset({"test"}): "train_val", frozenset({"train_val"}): "test"}.get(lists.published)
+    as_listed = rows["split_native"]
+    if other:
+        rows = rows.with_columns(pl.col("split_native").fill_null(other))
+    if lists.published:
+        ledger.note(
+            rows.filter(pl.col("split_native").is_null()),
+            source=source,
+            column="image",
+            kind="not on a split list",
+            hint="the film follows its patient, or is dealt out by a hash of the patient",
+        )
+    carve = () if "val" in lists.published else ("validate",)
+    rows, divided = assign_splits(rows, published=_SPLIT_OF, settings=settings, carve=carve)
     ledger.note(
-        rows.filter(pl.col("_guard") < over),
+        divided,
         source=source,
         column="image",
         kind="patient in two splits",
         hint="the lists divide this patient; all films went to the most guarded split",
     )
-    share = settings.validate_share
-    if "val" in lists.published:
-        share = 0.0
-    carved = patient_split(rows["patient"], seed=settings.split_seed, shares={"validate": share, "train": 1 - share})
-    free = patient_split(
-        rows["patient"],
-        seed=settings.split_seed,
-        shares={
-            "validate": settings.validate_share,
-            "test": settings.test_share,
-            "train": 1 - settings.validate_share - settings.test_share,
-        },
-    )
-    if lists.published:
-        ledger.note(
-            rows.filter(pl.col("_native").is_null()),
-            source=source,
-            column="image",
-            kind="not on a split list",
-            hint="the film follows its patient, or a hash of the patient",
-        )
-    split = (
-        pl.when(over == 2)
-        .then(pl.lit("test"))
-        .when(over == 1)
-        .then(pl.lit("validate"))
-        .when(over == 0)
-        .then(carved)
-        .otherwise(free)
-    )
-    return rows.with_columns(split.alias("split")).drop("_native", "_guard")
+    return rows.with_columns(as_listed)

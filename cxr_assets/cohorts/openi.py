@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, melt_findings, patients_of
+from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, patients_of
 from cxr_assets.cohorts.labels import OPENI_FINDINGS, openi_values
 from cxr_assets.cohorts.ledger import Ledger
 from cxr_assets.cohorts.openi_images import find_images
@@ -19,34 +19,16 @@ XML_FOLDER = "ecgen-radiology"
 TABLE_NAME = "indiana_reports.csv"
 DOCS = "docs/cohorts/openi.md"
 
-SPEC = CohortSpec(
-    name="openi",
-    title="Indiana University Chest X-ray Collection (Open-i)",
-    findings=OPENI_FINDINGS,
-    terms="cc-by-nc-nd",
-    terms_url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
-    attribution=(
-        "Indiana University Chest X-ray Collection (M. Kohli, M. Rosenman), U.S. National Library of Medicine Open-i; "
-        "D. Demner-Fushman et al., JAMIA 2016"
-    ),
-    patient_id_kind="report",
-    captions="impression",
-    notes=(
-        "The patient is not given: patient_id is the report, so no interval here is patient-level.",
-        "No age, sex or race: fairness cannot be measured here. Sex words in indications are not read.",
-        "Labels are the manual MeSH headings; what is not mentioned stays null, except under 'normal'.",
-    ),
-)
-
 
 class OpeniAdapter:
     """Curates the Indiana reports from the XML folder, or from the one-table form where that folder is not there."""
 
-    spec = SPEC
+    def __init__(self, spec: CohortSpec) -> None:
+        self.spec = spec
 
     def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
         """Read reports, headings and, where they are at hand, the projections; see ``CohortAdapter.curate``."""
-        ledger = Ledger(SPEC)
+        ledger = Ledger(self.spec)
         if (root / XML_FOLDER).is_dir():
             reports = read_xml_folder(root, XML_FOLDER, ledger)
         elif (root / TABLE_NAME).is_file():
@@ -57,7 +39,7 @@ class OpeniAdapter:
                 f"there, or put the table there; see {DOCS}. Nothing was written."
             )
         images, image_sources = find_images(root, reports, ledger)
-        studies = _studies(reports, images, settings)
+        studies = _studies(reports, images, settings, self.spec)
         labels = {report.uid: openi_values(report.headings) for report in reports}
         values = pl.DataFrame(
             [{"study_id": study, **labels[uid]} for study, uid in studies.select("study_id", "exam_id").iter_rows()],
@@ -73,10 +55,10 @@ class OpeniAdapter:
             linked.select("study_id", "source_id", "row_number", role=pl.lit(role)) for role in ("report", "label")
         ]
         return CuratedCohort(
-            spec=SPEC,
+            spec=self.spec,
             studies=studies,
             patients=patients_of(studies),
-            findings=melt_findings(studies, values, OPENI_FINDINGS),
+            finding_values=values,
             boxes=TABLES["boxes"].empty(),
             reports=_reports(reports, studies),
             quarantine=ledger.quarantine(),
@@ -86,7 +68,7 @@ class OpeniAdapter:
         )
 
 
-def _studies(reports: list[Report], images: pl.DataFrame, settings: CurateSettings) -> pl.DataFrame:
+def _studies(reports: list[Report], images: pl.DataFrame, settings: CurateSettings, spec: CohortSpec) -> pl.DataFrame:
     """One row an image; a report without any is one row of its own, under the report's id."""
     order = pl.DataFrame(
         [(report.uid, report.source) for report in reports],
@@ -94,26 +76,21 @@ def _studies(reports: list[Report], images: pl.DataFrame, settings: CurateSettin
         orient="row",
     )
     rows = order.join(images, on="exam_id", how="left", maintain_order="left")
-    shares = {
-        "validate": settings.validate_share,
-        "test": settings.test_share,
-        "train": 1 - settings.validate_share - settings.test_share,
-    }
     lateral = pl.col("view_raw").str.strip_chars().str.to_lowercase() == "lateral"
     frame = rows.select(
-        pl.lit(SPEC.name).alias("cohort"),
+        pl.lit(spec.name).alias("cohort"),
         pl.coalesce("study_id", "exam_id").alias("study_id"),
         pl.col("exam_id").alias("patient_id"),
         pl.lit("report").alias("patient_id_kind"),
         "exam_id",
         pl.when(lateral).then(pl.lit("LATERAL")).alias("view"),
         "view_raw",
-        patient_split(rows["exam_id"], seed=settings.split_seed, shares=shares),
+        patient_split(rows["exam_id"], seed=settings.split_seed, shares=settings.shares),
         "source_path",
         pl.lit("mesh").alias("label_source"),
         pl.lit("study").alias("label_granularity"),
         "report_source",
-        pl.lit(SPEC.terms).alias("terms"),
+        pl.lit(spec.terms).alias("terms"),
     )
     return conform(frame, "studies")
 

@@ -1,28 +1,66 @@
-"""Cohorts by name. An adapter is imported when it is asked for, so that one cohort's needs burden no other."""
+"""Cohorts by name: one preset (``presets/cohorts/<name>.yaml``) and one adapter each.
+
+An adapter is imported when it is asked for, so that one cohort's needs burden no other. Adding a cohort is a preset, a
+module with its adapter, and their test.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from cxr_assets.cohorts.base import CohortAdapter
-from cxr_assets.errors import SettingsError
+import yaml
+from pydantic import ValidationError
 
-_ADAPTERS = {
-    "phantom": ("cxr_assets.cohorts.phantom.adapter", "PhantomAdapter"),
-    "nih": ("cxr_assets.cohorts.nih", "NihAdapter"),
-    "openi": ("cxr_assets.cohorts.openi", "OpeniAdapter"),
-}
+from cxr_assets.cohorts.base import CohortAdapter, CohortSpec
+from cxr_assets.cohorts.demographics import SEXES, age_scheme
+from cxr_assets.cohorts.labels import FINDINGS
+from cxr_assets.cohorts.race import RACE_AXES
+from cxr_assets.errors import SettingsError, did_you_mean
+
+PRESETS = Path(__file__).parent.parent / "presets" / "cohorts"
+_FIRST = "phantom"
 
 
 def names() -> tuple[str, ...]:
-    """Cohorts that have an adapter."""
-    return tuple(_ADAPTERS)
+    """Cohorts that have a preset, the phantom first."""
+    return tuple(sorted((path.stem for path in PRESETS.glob("*.yaml")), key=lambda name: (name != _FIRST, name)))
+
+
+def cohort_spec(name: str) -> CohortSpec:
+    """Facts of a cohort from its preset. Raises SettingsError for a name that has none."""
+    return _preset(name)[0]
 
 
 def adapter(name: str) -> CohortAdapter:
     """The adapter of a cohort. Raises SettingsError for a name that has none."""
-    if name not in _ADAPTERS:
-        raise SettingsError(f"cohort {name!r} has no adapter. Choose one of {', '.join(_ADAPTERS)}.")
-    module, attribute = _ADAPTERS[name]
-    made: CohortAdapter = getattr(import_module(module), attribute)()
+    spec, place = _preset(name)
+    module, _, attribute = place.partition(":")
+    made: CohortAdapter = getattr(import_module(module), attribute)(spec)
     return made
+
+
+@cache
+def _preset(name: str) -> tuple[CohortSpec, str]:
+    if name not in names():
+        raise SettingsError(
+            f"cohort {name!r} has no adapter.{did_you_mean(name, names())} Known: {', '.join(names())}."
+        )
+    path = PRESETS / f"{name}.yaml"
+    tree: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    place = str(tree.pop("adapter"))
+    recorded = set(tree.pop("recorded", ()))
+    if "age" in recorded:
+        tree["ages"] = age_scheme("demo4").labels
+    if "sex" in recorded:
+        tree["sexes"] = SEXES
+    if "race" in recorded:
+        tree["races"] = RACE_AXES["race5"]
+    if list(tree["findings"]) != [finding for finding in FINDINGS if finding in tree["findings"]]:
+        raise SettingsError(f"{path}: findings are not of the vocabulary, in its order: {', '.join(FINDINGS)}.")
+    try:
+        return CohortSpec.model_validate({"name": name, **tree}), place
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {error}") from error

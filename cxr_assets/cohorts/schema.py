@@ -10,6 +10,7 @@ import polars as pl
 
 from cxr_assets.cohorts.demographics import RACES, SEXES
 from cxr_assets.cohorts.labels import FINDINGS
+from cxr_assets.cohorts.race import ETHNICITIES, RACE_AXES, RACE_DETAILS
 from cxr_assets.errors import InputError
 
 SPLITS = ("train", "validate", "test")
@@ -75,7 +76,9 @@ _STUDY = _text("study_id", "unique name of the study (one image row) in its coho
 _PATIENT = _text("patient_id", "the patient as text, leading zeros kept; what patient_id_kind says it is")
 _KIND = _text("patient_id_kind", "what patient_id really identifies", *ID_KINDS)
 _SEX = _maybe("sex", "harmonised sex, null where unknown or contradictory", *SEXES)
-_RACE = _maybe("race", "harmonised recorded race, null where unknown or not recorded", *RACES)
+_RACE5 = _maybe("race5", "recorded race on one axis, Hispanic ethnicity first; null where unknown", *RACES)
+_RACE_ONLY = _maybe("race_only", "recorded race without ethnicity; null where unknown", *RACE_AXES["race_only"])
+_ETHNICITY = _maybe("ethnicity", "Hispanic ethnicity where it is recorded or said by the race text", *ETHNICITIES)
 _SPLIT = _text("split", "the split in force; a patient is in one only", *SPLITS)
 _FINDING = _text("finding", "slug of the finding", *FINDINGS)
 _TERMS = _text("terms", "tag of the licence terms that the row is under")
@@ -98,12 +101,18 @@ _TABLES = (
             _maybe("age_years", "age at the study in years, 0 to 120", dtype=pl.Float64),
             _maybe("age_raw", "age as the source writes it"),
             _maybe("age_flags", "what is odd about the age, joined by '|'; null if nothing is"),
-            _maybe("age_bin", "bin of age_years in the age scheme in force"),
+            _maybe("age_source", "how age_years was decided"),
             _SEX,
             _maybe("sex_raw", "sex as the source writes it"),
-            _RACE,
-            _maybe("race_raw", "race as the source writes it"),
-            _maybe("race_axis", "which axis race is on: 'race5' when Hispanic ethnicity goes before race"),
+            _RACE5,
+            _RACE_ONLY,
+            _maybe("race_detail", "the group as recorded where race5 is coarser, or the field is split", *RACE_DETAILS),
+            _maybe("race_raw", "race as the source writes it; several values of one patient are joined by '|'"),
+            _maybe("race_flags", "what is odd about race or ethnicity, joined by '|'; null if nothing is"),
+            _maybe("race_source", "how race was decided where the source has several values"),
+            _ETHNICITY,
+            _maybe("ethnicity_raw", "ethnicity as the source writes it"),
+            _maybe("harmonisation", "version of the race table that was used"),
             _maybe("image_digest", "SHA-256 of the stored PNG, 64 hex digits; null without a film"),
             _maybe("image_file", "stored PNG, path relative to the data root; null without a film"),
             _maybe("width", "width of the stored image in pixels", dtype=pl.Int64),
@@ -119,21 +128,30 @@ _TABLES = (
     Table(
         "patients",
         "one patient",
-        (_COHORT, _PATIENT, _KIND, _number("studies", "number of studies"), _SEX, _RACE, _SPLIT),
+        (
+            _COHORT,
+            _PATIENT,
+            _KIND,
+            _number("studies", "number of studies"),
+            _SEX,
+            _RACE5,
+            _RACE_ONLY,
+            _ETHNICITY,
+            _SPLIT,
+        ),
         ("patient_id",),
     ),
     Table(
-        "findings",
-        "one study × one finding of the cohort's vocabulary",
-        (
-            _COHORT,
-            _STUDY,
-            _PATIENT,
-            _FINDING,
-            Column("value", pl.Int8, "1 positive, 0 negative, -1 uncertain, null not mentioned", True, (1, 0, -1)),
-            _text("label_source", "who or what made the label", *LABEL_SOURCES),
-        ),
-        ("study_id", "finding"),
+        "finding_values",
+        "the labels of one study: 1 positive, 0 negative, -1 uncertain, null not mentioned or not in the vocabulary",
+        (_STUDY, *(Column(slug, pl.Int8, f"label of {slug}", True, (1, 0, -1)) for slug in FINDINGS)),
+        ("study_id",),
+    ),
+    Table(
+        "cohort_findings",
+        "one finding of the cohort's vocabulary",
+        (_COHORT, _FINDING, _number("position", "canonical order, from 0")),
+        ("finding",),
     ),
     Table(
         "boxes",

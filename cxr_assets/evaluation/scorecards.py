@@ -26,7 +26,9 @@ def score_predictions(project: Project, arm: Arm) -> Made:
             *(Parent("predictions", "evaluated_on", keys) for keys in learners),
             Parent("studies", "evaluated_on"),
         ],
-        config=settings.model_dump(exclude={"features"}) | {"findings": project.grid.findings},
+        config=settings.model_dump(exclude={"features"})
+        | {"findings": project.grid.findings}
+        | project.settings.choices.demographics,
         code_version=CODE_VERSION,
     )
     if made := step.claim():
@@ -36,7 +38,7 @@ def score_predictions(project: Project, arm: Arm) -> Made:
     unknown = set(predictions["classifier_id"]) - set(thresholds["classifier_id"])
     if unknown:
         raise CheckError(f"arm {arm}: predictions of classifier {min(unknown)[:16]} have no thresholds. Predict again.")
-    people = project.store.table("studies").select("study_id", *settings.attributes)
+    people = project.studies().select("study_id", *settings.attributes)
     films = lay_out(predictions, people, project.grid.findings)
     known = {(r["learner"], r["finding"]): r["threshold"] for r in thresholds.iter_rows(named=True)}
     cuts = np.array([[known.get((x, f)) for f in films.findings] for x in films.learners], dtype=np.float64)

@@ -114,11 +114,12 @@ def plan_synthesis(project: Project) -> Made:
             "max_ratio": s.max_ratio,
             "seed": s.seed,
             "strata": digest_json([str(stratum) for stratum in project.grid]),
-        },
+        }
+        | project.settings.choices.demographics,
     )
     if made := step.claim():
         return made
-    studies, findings = project.store.table("studies"), project.store.table("findings")
+    studies, findings = project.studies(), project.findings()
     plan = real_counts(project.grid, studies, findings)
     budget = round(s.max_ratio * train_size(studies))
     real = plan["real"].to_numpy()
@@ -152,9 +153,13 @@ class ImageRequest:
 
 
 def age_range(bin_slug: str) -> tuple[int, int]:
-    """Whole years of an age bin such as ``40-59`` or ``80-up``, both ends included; adults from 18, 95 at most."""
+    """Whole years of an age bin such as ``40-59`` or ``80-up``, both ends included, 95 at most.
+
+    A bin that is mostly of adults begins at 18; one of children only keeps its own.
+    """
     low, _, high = bin_slug.partition("-")
-    return max(int(low), 18), 95 if high == "up" else int(high)
+    last = 95 if high == "up" else int(high)
+    return (max(int(low), 18) if last >= 20 else int(low)), last
 
 
 def image_request(stratum: Stratum, index: int, others: Mapping[str, float], *, seed: int) -> ImageRequest:

@@ -12,13 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from cxr_assets.errors import StorageError
+from cxr_assets.warehouse.reference import read_reference
 from cxr_assets.warehouse.sqlfiles import literal, name, read_sql, sql_files
 
 PROVENANCE = "provenance"
+REFERENCE = "reference"
+"""Schema of small tables that lie in ``reference.json`` and are written into the views themselves."""
 PUBLISHED = "warehouse.duckdb"
 LEFT_OUT = ("predictions", "fairness_replicates", "latent_rows")
 """Tables that are not copied into a standalone file: large, and of no use without the films."""
@@ -154,7 +158,10 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> 
         con.execute(f"create view main.{name(declared.table)} as from parts.{name(declared.table)}")
     for path in sql_files("views"):
         con.execute(path.read_text(encoding="utf-8"))
+    reference = read_reference(root)
     for declared in declared_tables():
+        if rows := reference.get(declared.table) if declared.asset == REFERENCE else None:
+            con.execute(_reference_view(declared, rows))
         first = _first_part(root, declared)
         if first is None:
             continue
@@ -170,6 +177,19 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> 
                 con.execute(_part_view(declared, root, parts, manifests))
         except duckdb.Error as error:
             raise unreadable(root, f"table {declared.table!r}", error) from error
+
+
+def _reference_view(declared: Declared, rows: list[list[Any]]) -> str:
+    """DDL of a reference table's view: its rows as literals."""
+    width = len(declared.columns)
+    if any(len(row) != width for row in rows):
+        raise StorageError(f"reference.json: table {declared.table!r} has rows that are not {width} values wide.")
+    values = ", ".join(f"({', '.join('null' if v is None else literal(str(v)) for v in row)})" for row in rows)
+    names = ", ".join(name(column) for column, _ in declared.columns)
+    casts = _columns(declared)["casts"]
+    return (
+        f"create or replace view parts.{name(declared.table)} as select {casts} from (values {values}) as t ({names})"
+    )
 
 
 def _set(con: duckdb.DuckDBPyConnection, variables: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ from cxr_assets.warehouse.manifest import (
     partition_text,
     sha256_file,
 )
+from cxr_assets.warehouse.reference import REFERENCE_FILE, Rows, reference_bytes
 from cxr_assets.warehouse.runinfo import RunInfo
 from cxr_assets.warehouse.tables import provenance_frames
 
@@ -72,6 +73,12 @@ class Store:
         with self._hidden(target) as hidden:
             frame.write_parquet(hidden, compression="zstd", statistics=True)
         return self.entry(target)
+
+    def put_reference(self, rows: Rows) -> None:
+        """Keep the tables of named choices beside the data; nothing is written where they stand already."""
+        data, path = reference_bytes(rows), self.path(REFERENCE_FILE)
+        if not path.is_file() or path.read_bytes() != data:
+            self.put_bytes(REFERENCE_FILE, data)
 
     def entry(self, path: Path) -> FileEntry:
         """Digest and size of a file under the root."""

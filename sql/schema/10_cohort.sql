@@ -16,12 +16,18 @@ create table studies.studies (
     age_years double,
     age_raw varchar,
     age_flags varchar,
-    age_bin varchar,
+    age_source varchar,           -- how age_years was decided
     sex varchar,
     sex_raw varchar,
-    race varchar,
+    race5 varchar,                -- recorded race on one axis, Hispanic ethnicity first
+    race_only varchar,            -- recorded race without ethnicity
+    race_detail varchar,
     race_raw varchar,
-    race_axis varchar,
+    race_flags varchar,
+    race_source varchar,          -- how race was decided where the source has several values
+    ethnicity varchar,
+    ethnicity_raw varchar,
+    harmonisation varchar,        -- version of the race table
     image_digest varchar,         -- SHA-256 of the stored PNG
     image_file varchar,           -- relative to the data root
     width bigint,
@@ -35,13 +41,20 @@ create table studies.studies (
 
 -- One patient.
 create table studies.patients (
-    cohort varchar, patient_id varchar, patient_id_kind varchar, studies bigint, sex varchar, race varchar, split varchar
+    cohort varchar, patient_id varchar, patient_id_kind varchar, studies bigint, sex varchar, race5 varchar,
+    race_only varchar, ethnicity varchar, split varchar
 );
 
--- One study and finding: 1 positive, 0 negative, -1 uncertain, null not mentioned.
-create table studies.findings (
-    cohort varchar, study_id varchar, patient_id varchar, finding varchar, value tinyint, label_source varchar
+-- The labels of one study: 1 positive, 0 negative, -1 uncertain, null not mentioned or not in the vocabulary.
+create table studies.finding_values (
+    study_id varchar, no_finding tinyint, enlarged_cardiomediastinum tinyint, cardiomegaly tinyint, lung_opacity
+    tinyint, lung_lesion tinyint, edema tinyint, consolidation tinyint, pneumonia tinyint, atelectasis tinyint,
+    pneumothorax tinyint, pleural_effusion tinyint, pleural_other tinyint, fracture tinyint, support_devices
+    tinyint, emphysema tinyint, fibrosis tinyint, hernia tinyint, infiltration tinyint
 );
+
+-- One finding of the cohort's vocabulary.
+create table studies.cohort_findings (cohort varchar, finding varchar, "position" bigint);
 
 -- One box around one finding, in pixels of the stored image.
 create table studies.boxes (

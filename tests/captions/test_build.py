@@ -8,6 +8,7 @@ from transformers import CLIPTokenizer
 
 from cxr_assets.captions import PromptTemplate, build_captions
 from cxr_assets.captions.budget import count_tokens, fit_caption
+from cxr_assets.cohorts.choices import Choices, apply_choices
 from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.errors import InputError, SettingsError
 
@@ -24,8 +25,9 @@ NO_REPORTS = TABLES["reports"].empty()
 
 
 def findings(**values: dict[str, int | None]) -> pl.DataFrame:
-    rows = [(study, name, value) for study, named in values.items() for name, value in named.items()]
-    return pl.DataFrame(rows, schema={"study_id": pl.String, "finding": pl.String, "value": pl.Int8}, orient="row")
+    names = {name: pl.Int8 for named in values.values() for name in named}
+    rows = [{"study_id": study, **named} for study, named in values.items()]
+    return pl.DataFrame(rows, schema={"study_id": pl.String, **names})
 
 
 def reports(**sections: dict[str, str]) -> pl.DataFrame:
@@ -126,10 +128,11 @@ def test_without_a_tokenizer_nothing_is_measured() -> None:
 
 def test_real_reports_become_captions_without_marks(shared_data: Path, tokenizer: CLIPTokenizer) -> None:
     from cxr_assets.cohorts.base import CurateSettings
-    from cxr_assets.cohorts.openi import OpeniAdapter
+    from cxr_assets.cohorts.registry import adapter
 
-    cohort = OpeniAdapter().curate(shared_data / "openi", settings=CurateSettings())
-    built = build_captions(cohort.studies, cohort.findings, cohort.reports, policy="impression", tokenizer=tokenizer)
+    cohort = adapter("openi").curate(shared_data / "openi", settings=CurateSettings())
+    studies = apply_choices(cohort.studies, Choices())
+    built = build_captions(studies, cohort.finding_values, cohort.reports, policy="impression", tokenizer=tokenizer)
     assert built.fates.height == cohort.studies.height
     assert built.captions.height == built.fates.filter(pl.col("fate") != "dropped").height > 750
     assert not built.captions["caption"].str.contains("XX|__").any()

@@ -7,41 +7,38 @@ import torch
 
 from cxr_assets.classification.classifiers import masked_bce, mean_auroc, predict
 from cxr_assets.classification.data import augment, film_batch, label_matrix
+from cxr_assets.cohorts.choices import label_policy
 from tests.helpers import CPU, noise_films
 
 NAN = float("nan")
 NAMES = ("edema", "fibrosis", "hernia")
-FINDINGS = pl.DataFrame(
-    {
-        "study_id": ["b", "b", "a", "a", "a"],
-        "finding": ["edema", "fibrosis", "edema", "fibrosis", "gout"],
-        "value": [-1, 0, 1, None, 1],
-    },
-    schema_overrides={"value": pl.Int8},
+VALUES = pl.DataFrame(
+    {"study_id": ["b", "a"], "edema": [-1, 1], "fibrosis": [0, None], "gout": [None, 1]},
+    schema_overrides=dict.fromkeys(("edema", "fibrosis", "gout"), pl.Int8),
 )
 
 
 @pytest.mark.parametrize(
-    ("blank_as", "uncertain_as", "expected"),
+    ("policy", "expected"),
     [
-        ("negative", "ignore", [[1, 0, NAN], [NAN, 0, NAN]]),
-        ("negative", "positive", [[1, 0, NAN], [1, 0, NAN]]),
-        ("negative", "negative", [[1, 0, NAN], [0, 0, NAN]]),
-        ("ignore", "ignore", [[1, NAN, NAN], [NAN, 0, NAN]]),
-        ("ignore", "positive", [[1, NAN, NAN], [1, 0, NAN]]),
+        ("u_ignore", [[1, 0, NAN], [NAN, 0, NAN]]),
+        ("u_ones", [[1, 0, NAN], [1, 0, NAN]]),
+        ("u_zeros", [[1, 0, NAN], [0, 0, NAN]]),
+        ("stated", [[1, NAN, NAN], [NAN, 0, NAN]]),
+        ("u_mixed", [[1, 0, NAN], [1, 0, NAN]]),
     ],
 )
-def test_labels_follow_the_stated_policy(blank_as: str, uncertain_as: str, expected: list[list[float]]) -> None:
-    labels = label_matrix(["a", "b"], FINDINGS, NAMES, blank_as=blank_as, uncertain_as=uncertain_as)
+def test_labels_follow_the_policy(policy: str, expected: list[list[float]]) -> None:
+    labels = label_matrix(["a", "b"], VALUES, NAMES, label_policy(policy))
     np.testing.assert_array_equal(labels, np.array(expected, dtype=np.float32))
     assert labels.dtype == np.float32
 
 
 def test_labels_follow_the_order_of_the_studies() -> None:
-    policy = {"blank_as": "negative", "uncertain_as": "positive"}
-    labels = label_matrix(["b", "a", "nobody"], FINDINGS, NAMES[:2], **policy)
+    policy = label_policy("u_ones")
+    labels = label_matrix(["b", "a", "nobody"], VALUES, NAMES[:2], policy)
     np.testing.assert_array_equal(labels, np.array([[1, 0], [1, 0], [NAN, NAN]], dtype=np.float32))
-    assert label_matrix([], FINDINGS, NAMES, **policy).shape == (0, 3)
+    assert label_matrix([], VALUES, NAMES, policy).shape == (0, 3)
 
 
 def test_the_loss_is_the_weighted_mean_over_labels_that_count() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from cxr_assets.cohorts.base import CuratedCohort, CurateSettings
-from cxr_assets.cohorts.nih import NihAdapter
+from cxr_assets.cohorts.registry import adapter
 
 Make = Callable[..., Path]
 DATA = "Data_Entry_2017_v2020.csv"
 
 
 def curate(root: Path, **changes: object) -> CuratedCohort:
-    return NihAdapter().curate(root, settings=CurateSettings(**changes))
+    return adapter("nih").curate(root, settings=CurateSettings(**changes))
 
 
 def flow(cohort: CuratedCohort, source: str = DATA) -> dict[str, int]:

@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from cxr_assets.cohorts.delimited import read_delimited
+from cxr_assets.cohorts import delimited
+from cxr_assets.cohorts.delimited import SEPARATORS, parse_delimited, read_delimited
 from cxr_assets.errors import InputError
 
 
@@ -60,3 +63,37 @@ def test_files_that_are_no_tables_are_stated(tmp_path: Path, data: bytes, name: 
 def test_a_file_that_cannot_be_read_is_stated(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_delimited(tmp_path / "none.csv", cohort="c")
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_the_separator_is_seen_in_the_header(tmp_path: Path, separator: str) -> None:
+    data = separator.join(["a", "b", "c"]) + "\n" + separator.join(["1,5", "", "x"]) + "\n"
+    if separator == ",":
+        data = 'a,b,c\n"1,5",,x\n'
+    assert table(tmp_path, data.encode(), separator=None).rows.rows() == [(2, "1,5", "", "x")]
+
+
+CELL = st.text(alphabet=st.sampled_from('ab ,;"\n\r\té\x00'), max_size=4)
+QUOTED = CELL.map(lambda text: '"' + text.replace('"', '""') + '"')
+TABLE = st.lists(st.lists(st.one_of(CELL, QUOTED), min_size=1, max_size=4).map(",".join), max_size=5)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TABLE, st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_reading_at_once_gives_what_reading_line_by_line_gives(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str], end: str, multiline: bool
+) -> None:
+    data = end.join(["x,y,z", *lines]).encode()
+    quick = parse_delimited(data, what="t", cohort="c", multiline=multiline)
+    with monkeypatch.context() as patch:
+        patch.setattr(delimited, "_at_once", lambda *_, **__: None)
+        slow = parse_delimited(data, what="t", cohort="c", multiline=multiline)
+    assert quick[0] == slow[0]
+    assert (quick[1].rows(), quick[2].rows()) == (slow[1].rows(), slow[2].rows())
+
+
+def test_a_whole_table_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_records", lambda *_, **__: pytest.fail("was read line by line"))
+    header, rows, ragged = parse_delimited(b'A,B b\r\n1,"x,y"\r\n2,\r\n', what="t", cohort="c")
+    assert header == ("A", "B b") and ragged.is_empty()
+    assert rows.rows() == [(2, "1", "x,y"), (3, "2", "")]

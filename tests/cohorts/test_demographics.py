@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 
 from cxr_assets.cohorts.demographics import (
     AGE_SCHEMES,
-    RACES,
     age_scheme,
     harmonise_age,
-    harmonise_race,
     harmonise_sex,
 )
 from cxr_assets.errors import InputError, SettingsError
@@ -80,37 +78,3 @@ def test_sexes(raw: str | None, sex: str | None) -> None:
 def test_an_unknown_sex_word_is_refused() -> None:
     with pytest.raises(InputError, match="'Z'"):
         harmonise_sex("Z")
-
-
-@pytest.mark.parametrize(
-    ("raw", "ethnicity", "race"),
-    [
-        ("WHITE - RUSSIAN", None, "white"),
-        ("White or Caucasian", "Unknown", "white"),
-        ("Asian - Historical Conv", "", "asian"),
-        ("Other", "Hispanic/Latino", "hispanic"),
-        ("White, non-Hispanic", "Hispanic", "hispanic"),
-        ("Black, Hispanic", None, "hispanic"),
-        ("HISPANIC/LATINO - COLUMBIAN", None, "hispanic"),
-        ("Native American, non-Hispanic", "Not Hispanic", "other"),
-        ("Patient Refused", None, None),
-        ("", None, None),
-        ("PATIENT DECLINED TO ANSWER", None, None),
-        ("BLACK/CAPE VERDEAN", None, "black"),
-    ],
-)
-def test_recorded_races(raw: str, ethnicity: str | None, race: str | None) -> None:
-    assert harmonise_race(raw, ethnicity) == race
-
-
-def test_no_race_falls_to_a_default() -> None:
-    with pytest.raises(InputError, match="Martian"):
-        harmonise_race("Martian")
-    with pytest.raises(InputError, match="Latinx"):
-        harmonise_race("White", "Latinx")
-
-
-def test_all_mimic_race_values_are_known(shared_data) -> None:
-    values = (shared_data / "parsers/headers/mimiciv_race_values.txt").read_text().splitlines()
-    assert len(values) == 33
-    assert {harmonise_race(value) for value in values} == {*RACES, None}

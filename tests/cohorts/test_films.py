@@ -15,7 +15,7 @@ from cxr_assets.cohorts import film_decode
 from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.film_decode import UnusableFilm, decode_film
 from cxr_assets.cohorts.films import add_films, import_films
-from cxr_assets.cohorts.nih import NihAdapter
+from cxr_assets.cohorts.registry import adapter
 from cxr_assets.cohorts.schema import conform
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.warehouse import Store
@@ -244,7 +244,7 @@ def test_boxes_move_with_their_films(nih_root, tmp_path: Path) -> None:
     boxes = [f"{row.split(',')[0]},Effusion,512,256,128,64" for row in rows]
     root = nih_root(rows, films=["00000007_000.png"], boxes=boxes)
     write_film(root / "images" / "00000008_000.png", width=1024, height=1024)
-    curated = NihAdapter().curate(root, settings=CurateSettings())
+    curated = adapter("nih").curate(root, settings=CurateSettings())
     done = add_films(curated, root, Store(tmp_path / "store"), size=128)
     assert done.boxes.select("study_id", "x", "y", "width", "height").rows() == [
         ("00000007_000", 64.0, 32.0, 16.0, 8.0),
@@ -261,7 +261,7 @@ def test_boxes_move_with_their_films(nih_root, tmp_path: Path) -> None:
 
 def test_the_real_films_are_all_stored(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data / "nih-chestxray14"
-    curated = NihAdapter().curate(root, settings=CurateSettings())
+    curated = adapter("nih").curate(root, settings=CurateSettings())
     rgba = ["00000773_001", "00001054_002"]
     some = pl.concat([curated.studies.head(40), curated.studies.filter(pl.col("study_id").is_in(rgba))]).unique(
         "study_id"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cxr_assets.cohorts.choices import Choices, apply_choices
 from cxr_assets.cohorts.splits import shared_patients
 from cxr_assets.errors import InputError
 from tests.cohorts.conftest import NIH_HEADERS, nih_row
@@ -92,7 +93,7 @@ def test_a_bad_value_becomes_null_and_the_row_stays(nih_root: Make, row: str, ki
 
 def test_an_impossible_age_keeps_its_text_and_a_flag(nih_root: Make) -> None:
     study = curate(nih_root([nih_row(age="411Y")])).studies.row(0, named=True)
-    assert (study["age_raw"], study["age_flags"], study["age_bin"]) == ("411Y", "over_120", None)
+    assert (study["age_raw"], study["age_flags"], study["age_years"]) == ("411Y", "over_120", None)
 
 
 def test_sex_that_changes_within_a_patient_is_null_for_that_patient(nih_root: Make) -> None:
@@ -146,7 +147,7 @@ def test_a_missing_column_stops_the_curation(nih_root: Make, column: str) -> Non
 
 
 def test_no_table_no_rows_and_no_header_are_stated(nih_root: Make, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no label table"):
+    with pytest.raises(InputError, match="holds none of Data_Entry_2017_v2020.csv"):
         curate(tmp_path)
     with pytest.raises(InputError, match="no rows"):
         curate(nih_root([]))
@@ -196,14 +197,15 @@ def test_any_bytes_after_the_header_are_survived(nih_root: Make, tail: bytes) ->
 
 
 def test_the_real_slice_has_its_known_counts(shared_data: Path) -> None:
-    cohort = curate(shared_data / "nih-chestxray14", age_scheme="nm2021")
-    studies = cohort.studies
+    cohort = curate(shared_data / "nih-chestxray14")
+    bins = Choices(age_scheme="nm2021")
+    studies = apply_choices(cohort.studies, bins)
     assert (studies.height, cohort.patients.height, cohort.boxes.height) == (420, 241, 34)
     assert dict(studies["sex"].value_counts().iter_rows()) == {"male": 235, "female": 185}
     assert dict(cohort.patients["sex"].value_counts().iter_rows()) == {"male": 136, "female": 105}
     assert dict(studies["view"].value_counts().iter_rows()) == {"AP": 246, "PA": 174}
     assert dict(studies["split"].value_counts().iter_rows())["test"] == 111
-    assert [studies.filter(age_bin=label).height for label in cohort.spec.ages] == [98, 84, 162, 67, 9]
+    assert [studies.filter(age_bin=label).height for label in cohort.spec.chosen(bins).ages] == [98, 84, 162, 67, 9]
     positive = dict(cohort.findings.filter(value=1)["finding"].value_counts().iter_rows())
     assert positive == {
         "pneumonia": 250,

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxr_assets.cohorts.base import CuratedCohort, CurateSettings
-from cxr_assets.cohorts.openi import OpeniAdapter
 from cxr_assets.cohorts.openi_images import image_id
+from cxr_assets.cohorts.registry import adapter
 from cxr_assets.errors import InputError
 from tests.cohorts.conftest import write_film
 
@@ -36,7 +36,7 @@ def xml_root(tmp_path: Path, **files: str) -> Path:
 
 
 def curate(root: Path) -> CuratedCohort:
-    return OpeniAdapter().curate(root, settings=CurateSettings())
+    return adapter("openi").curate(root, settings=CurateSettings())
 
 
 def values(cohort: CuratedCohort, study: str) -> dict[str, int | None]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cxr_assets.cohorts.base import CurateSettings
+from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.demographics import UNKNOWN
 from cxr_assets.cohorts.labels import FINDINGS
 from cxr_assets.cohorts.registry import adapter, names
@@ -20,8 +21,8 @@ def test_a_cohort_s_facts_span_valid_strata(name: str) -> None:
 
 
 def test_age_bins_follow_the_scheme_where_there_are_ages() -> None:
-    assert adapter("nih").spec.with_ages("adult4").ages[0] == "18-39"
-    assert adapter("openi").spec.with_ages("adult4").ages == (UNKNOWN,)
+    assert adapter("nih").spec.chosen(Choices(age_scheme="adult4")).ages[0] == "18-39"
+    assert adapter("openi").spec.chosen(Choices(age_scheme="adult4")).ages == (UNKNOWN,)
 
 
 def test_an_unknown_cohort_is_refused_with_the_known_ones() -> None:

@@ -29,21 +29,16 @@ def _studies(root: Path) -> dict[str, pl.DataFrame]:
             "study_id": [f"s{i}" for i in range(6)],
             "patient_id": patients,
             "split": splits,
-            "age_bin": ["18-39", "40-59"] * 3,
+            "age_years": [30.0, 50.0] * 3,
             "sex": ["female", "male"] * 3,
-            "race": ["black", "white", None] * 2,
+            "race5": ["black", "white", None] * 2,
             "image_file": [path.relative_to(root).as_posix() for path in files],
             "image_digest": [sha256_file(path) for path in files],
             "terms": "nih-open",
         }
     )
-    findings = studies.select(
-        "cohort",
-        "study_id",
-        "patient_id",
-        pl.lit("edema").alias("finding"),
-        pl.Series("value", [1, 0, 1, 1, 1, None], dtype=pl.Int8),
-    )
+    values = studies.select("study_id", pl.Series("edema", [1, 0, 1, 1, 1, None], dtype=pl.Int8))
+    vocabulary = pl.DataFrame({"cohort": ["nih"], "finding": ["edema"], "position": [0]})
     sources = pl.DataFrame(
         {
             "source_id": ["f" * 64],
@@ -71,7 +66,8 @@ def _studies(root: Path) -> dict[str, pl.DataFrame]:
     boxes = pl.DataFrame({"study_id": ["s0"], "finding": ["edema"], "x": [1.0]})
     return {
         "studies": studies,
-        "findings": findings,
+        "finding_values": values,
+        "cohort_findings": vocabulary,
         "sources": sources,
         "study_sources": links,
         "quarantine": quarantine,

@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, melt_findings, patients_of
-from cxr_assets.cohorts.labels import FINDINGS as VOCABULARY
+from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, patients_of
 from cxr_assets.cohorts.phantom.boxes import boxes_from_masks
-from cxr_assets.cohorts.phantom.config import AGE_BINS, FINDINGS, RACES, SEXES, PhantomConfig
+from cxr_assets.cohorts.phantom.config import FINDINGS, PhantomConfig
 from cxr_assets.cohorts.phantom.population import Population, sample_population
 from cxr_assets.cohorts.phantom.render import render
 from cxr_assets.cohorts.phantom.reports import write_reports
+from cxr_assets.cohorts.registry import cohort_spec
 from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.errors import SettingsError
 from cxr_assets.progress import Progress
@@ -30,21 +30,7 @@ from cxr_assets.warehouse.manifest import digest_json
 from cxr_assets.workers import keep_to_one_core
 
 CHUNK = 200
-SPEC = CohortSpec(
-    name="phantom",
-    title="Numerical chest phantom",
-    findings=tuple(f for f in VOCABULARY if f == "no_finding" or f in FINDINGS),
-    ages=AGE_BINS,
-    sexes=SEXES,
-    races=RACES,
-    terms="generated",
-    terms_url="docs/phantom.md",
-    attribution="Drawn by CXR Assets; no patient is in it.",
-    notes=(
-        "race is an acquisition style, never anatomy",
-        "test labels are the truth; train and validate labels are noisy",
-    ),
-)
+SPEC = cohort_spec("phantom")
 
 
 @dataclass(frozen=True)
@@ -60,15 +46,13 @@ class PhantomCohort:
 class PhantomAdapter:
     """Draws instead of reading; ``root`` plays no part."""
 
-    spec = SPEC
-
-    def __init__(self, config: PhantomConfig | None = None) -> None:
+    def __init__(self, spec: CohortSpec = SPEC, config: PhantomConfig | None = None) -> None:
+        self.spec = spec
         self.config = config or PhantomConfig()
 
     def curate(self, root: Path, *, settings: CurateSettings) -> CuratedCohort:
-        """Tables without films (see :func:`draw_cohort`). Raises SettingsError for an age scheme it was not drawn for."""
-        del root
-        refuse_age_scheme(settings.age_scheme)
+        """Tables without films (see :func:`draw_cohort`)."""
+        del root, settings
         return curated_tables(self.config, sample_population(self.config))
 
 
@@ -94,10 +78,11 @@ def curated_tables(config: PhantomConfig, population: Population) -> CuratedCoho
         pl.col("split").alias("split_native"),
         "age_years",
         pl.col("age_years").cast(pl.String).alias("age_raw"),
-        "age_bin",
+        pl.lit("drawn").alias("age_source"),
         "sex",
         pl.col("sex").alias("sex_raw"),
-        "race",
+        pl.col("race").alias("race5"),
+        pl.when(pl.col("race") != "hispanic").then("race").alias("race_only"),
         pl.col("race").alias("race_raw"),
         pl.when(is_test).then(pl.lit("radiologist_image")).otherwise(pl.lit("nlp_report")).alias("label_source"),
         pl.lit("image").alias("label_granularity"),
@@ -151,7 +136,7 @@ def curated_tables(config: PhantomConfig, population: Population) -> CuratedCoho
         spec=SPEC,
         studies=studies,
         patients=patients_of(studies),
-        findings=melt_findings(studies, values, SPEC.findings),
+        finding_values=values,
         reports=reports,
         sources=sources,
         study_sources=links,

@@ -28,7 +28,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Settings and where each comes from.")
 app.add_typer(config_app, name="config")
 
-Cohort = Annotated[str | None, typer.Option("--cohort", help="phantom, nih, openi; default `CXR_COHORT` or phantom")]
+Cohort = Annotated[str | None, typer.Option("--cohort", help="a data set (`cxr config cohorts` lists them); default `CXR_COHORT` or phantom")]
 Storage = Annotated[Path | None, typer.Option("--storage", help="data root; default `CXR_STORAGE` or storage/<cohort>")]
 Root = Annotated[Path | None, typer.Option("--root", help="folder of the data set as received")]
 Preset = Annotated[str | None, typer.Option("--preset", help="profile: demo, cpu, gpu24, h200, or your own")]
@@ -148,10 +148,18 @@ def _publish(resolved: Resolved) -> None:
 
 @app.command()
 def ingest(
-    cohort: Cohort = None, root: Root = None, storage: Storage = None, preset: Preset = None, sets: Sets = None
+    cohort: Cohort = None,
+    root: Root = None,
+    storage: Storage = None,
+    preset: Preset = None,
+    sets: Sets = None,
+    tables_only: Annotated[
+        bool | None, typer.Option("--tables-only/--with-films", help="read tables and reports alone; look for no film")
+    ] = None,
 ) -> None:
     """Curate a cohort only: studies, findings, boxes, reports, films and captions."""
-    resolved = _resolved(cohort, storage, preset, sets, root)
+    chosen = [] if tables_only is None else [f"curate.tables_only={str(tables_only).lower()}"]
+    resolved = _resolved(cohort, storage, preset, [*(sets or []), *chosen], root)
     _graph(resolved, "--until", "cohort")
     _publish(resolved)
     typer.echo(

@@ -30,7 +30,7 @@ CAPTIONS = pl.Schema(
 )
 """``source`` is where the body came from: labels, impression, findings, or demographics where the header is all."""
 FATES = pl.Schema({"study_id": pl.String, "fate": pl.String, "reason": pl.String})
-_SECTION_ORDER = ("impression", "findings")
+_SECTION_ORDER = ("impression", "findings", "narrative", "last_paragraph")
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ def _read(project: Project) -> CuratedCohort:
     project.progress.say(
         f"{curated.spec.title}: {curated.studies.height} studies, {curated.quarantine.height} complaints"
     )
+    if project.settings.curate.tables_only:
+        return curated
     return add_films(
         curated,
         root,

@@ -10,8 +10,8 @@ from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, p
 from cxr_assets.cohorts.labels import OPENI_FINDINGS, openi_values
 from cxr_assets.cohorts.ledger import Ledger
 from cxr_assets.cohorts.openi_images import find_images
-from cxr_assets.cohorts.openi_reports import Report, read_table, read_xml_folder
-from cxr_assets.cohorts.schema import SECTIONS, TABLES, conform
+from cxr_assets.cohorts.openi_reports import SECTIONS, Report, read_table, read_xml_folder
+from cxr_assets.cohorts.schema import TABLES, conform
 from cxr_assets.cohorts.splits import patient_split
 from cxr_assets.errors import InputError
 

@@ -15,9 +15,9 @@ from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 from cxr_assets.cohorts.delimited import ROW, read_bytes, read_delimited
 from cxr_assets.cohorts.film_folder import is_inside
 from cxr_assets.cohorts.ledger import Ledger
-from cxr_assets.cohorts.schema import SECTIONS
 from cxr_assets.errors import InputError
 
+SECTIONS = ("findings", "impression", "indication", "comparison")
 _UID = re.compile(r"CXR\d{1,6}", re.ASCII)
 _LARGEST = 5_000_000
 _TABLE_COLUMNS = ("uid", "MeSH", *SECTIONS)

@@ -25,7 +25,7 @@ LABEL_SOURCES = (
     "image_level_class",
     "generator",
 )
-SECTIONS = ("findings", "impression", "indication", "comparison")
+SECTIONS = ("findings", "impression", "indication", "comparison", "narrative", "last_paragraph")
 ROLES = ("image", "label", "demographics", "report", "split", "box")
 
 
@@ -249,13 +249,31 @@ def conform(frame: pl.DataFrame, table_name: str) -> pl.DataFrame:
         pl.col(column.name) if column.name in frame.columns else pl.lit(None, column.dtype).alias(column.name)
         for column in table.columns
     )
-    for column in table.columns:
+    for column in _suspect(frame, table.columns):
         frame = frame.with_columns(_checked(frame[column.name], column, table_name))
     if table.key and (repeated := frame.select(pl.struct(table.key).is_duplicated().arg_true())).height:
         row = repeated.item(0, 0)
         values = ", ".join(f"{name}={frame[name][row]!r}" for name in table.key)
         raise InputError(f"table {table_name!r}: row {row} repeats the key {values}. Keys must be unique.")
     return frame
+
+
+def _suspect(frame: pl.DataFrame, columns: tuple[Column, ...]) -> list[Column]:
+    """Columns that are of another type or hold something that is not allowed: all are looked at in one pass."""
+    tests = {}
+    for column in columns:
+        if frame.schema[column.name] == column.dtype:
+            value, bad = pl.col(column.name), []
+            if not column.nullable:
+                bad.append(value.null_count() > 0)
+            if column.allowed:
+                allowed = pl.Series(column.allowed).cast(column.dtype)
+                bad.append(~value.is_in(allowed.implode()).all())
+            if column.dtype == pl.Float64:
+                bad.append(value.is_nan().any())
+            tests[column.name] = pl.any_horizontal(bad) if bad else pl.lit(False)
+    found = frame.select(**tests).row(0, named=True) if tests else {}
+    return [column for column in columns if found.get(column.name, True)]
 
 
 def _checked(series: pl.Series, column: Column, table_name: str) -> pl.Series:

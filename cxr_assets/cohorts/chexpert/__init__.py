@@ -1,0 +1,1 @@
+"""CheXpert and CheXpert Plus (Stanford). Format and pitfalls: docs/cohorts/chexpert.md."""

@@ -1,0 +1,1 @@
+"""MIMIC-CXR-JPG joined with MIMIC-IV (PhysioNet). Format and pitfalls: docs/cohorts/mimic.md."""

@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
-from cxr_assets.cohorts.splits import shared_patients
+from cxr_assets.captions.clean import clean_captions
+from cxr_assets.cohorts.schema import TABLES
+from cxr_assets.cohorts.study_checks import (
+    BLOCKING_STUDY_CHECKS,
+    STUDY_CHECKS,
+    CheckedCohort,
+    related_studies,
+    run_check,
+)
+from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Project
 from cxr_assets.warehouse.manifest import Manifest
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one check. ``blocking`` failures stop what comes after; the others warn."""
-
-    name: str
-    passed: bool
-    facts: dict[str, Any] = field(default_factory=dict)
-    blocking: bool = False
-
-
 Check = Callable[[Project, Manifest], Outcome]
-
-
-def _patients_in_one_split(project: Project, manifest: Manifest) -> Outcome:
-    shared = shared_patients(project.store.table("studies"))
-    return Outcome("patients_in_one_split", shared.is_empty(), {"shared_patients": shared.height}, blocking=True)
-
-
-def _rows_add_up(project: Project, manifest: Manifest) -> Outcome:
-    flow = project.store.table("waterfall")
-    read = flow.filter(pl.col("step") == "read").group_by("source").agg(read=pl.col("rows").sum())
-    rest = flow.filter(pl.col("step") != "read").group_by("source").agg(rest=pl.col("rows").sum())
-    off = read.join(rest, on="source", how="left").filter(pl.col("read") != pl.col("rest").fill_null(0))
-    return Outcome("rows_add_up", off.is_empty(), {"sources_off": off["source"].to_list()[:5]}, blocking=True)
 
 
 def _every_study_has_a_fate(project: Project, manifest: Manifest) -> Outcome:
     studies, fates = project.store.table("studies").height, project.store.table("caption_fates").height
     return Outcome("every_study_has_a_fate", studies == fates, {"studies": studies, "fates": fates})
+
+
+def _captions_are_clean(project: Project, manifest: Manifest) -> Outcome:
+    captions, fates = project.store.table("captions"), project.store.table("caption_fates")
+    passed, facts = clean_captions(captions, fates)
+    return Outcome("captions_are_clean", passed, facts)
 
 
 def _base_model_named(project: Project, manifest: Manifest) -> Outcome:
@@ -139,8 +128,9 @@ def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
 
 
 CHECKS: Mapping[str, tuple[str, ...]] = {
-    "studies": ("patients_in_one_split", "rows_add_up"),
-    "captions": ("every_study_has_a_fate",),
+    "studies": tuple(STUDY_CHECKS),
+    "datasheet": ("self_contained",),
+    "captions": ("every_study_has_a_fate", "captions_are_clean"),
     "base_model": ("weights_identified",),
     "disease_regions": ("recall_above_zero",),
     "latents": ("only_training_studies",),
@@ -156,9 +146,8 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "report": ("self_contained",),
 }
 _FUNCTIONS: Mapping[str, Check] = {
-    "patients_in_one_split": _patients_in_one_split,
-    "rows_add_up": _rows_add_up,
     "every_study_has_a_fate": _every_study_has_a_fate,
+    "captions_are_clean": _captions_are_clean,
     "weights_identified": _base_model_named,
     "recall_above_zero": _regions_recalled,
     "only_training_studies": _latents_cover_training,
@@ -173,10 +162,8 @@ _FUNCTIONS: Mapping[str, Check] = {
     "estimates_have_intervals": _groups_covered,
     "self_contained": _page_is_self_contained,
 }
-BLOCKING = frozenset(
+BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
     {
-        "patients_in_one_split",
-        "rows_add_up",
         "only_training_studies",
         "loss_is_finite",
         "no_held_out_patient",
@@ -187,4 +174,18 @@ BLOCKING = frozenset(
 
 def check_partition(project: Project, manifest: Manifest) -> list[Outcome]:
     """Run every check of a partition's asset."""
+    if manifest.asset == "studies":
+        cohort = checked_cohort(project, manifest)
+        return [run_check(name, cohort) for name in STUDY_CHECKS]
     return [_FUNCTIONS[name](project, manifest) for name in CHECKS[manifest.asset]]
+
+
+def checked_cohort(project: Project, manifest: Manifest) -> CheckedCohort:
+    """The curated tables as the study checks read them."""
+    return CheckedCohort(
+        spec=project.spec,
+        studies=project.studies(),
+        tables={name: project.store.table(name) for name in TABLES},
+        facts=manifest.facts,
+        related=related_studies(project.settings.related_roots),
+    )

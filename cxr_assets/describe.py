@@ -74,6 +74,13 @@ def _studies(project: Project, manifest: Manifest, told: Description) -> None:
     _grid(project, shown["image_file"].to_list(), None, told, "film_grid")
 
 
+def _datasheet(project: Project, manifest: Manifest, told: Description) -> None:
+    folder = project.store.path(manifest.facts["page"]).parent
+    for name in ("prevalence", "missingness", "films"):
+        if (folder / f"{name}.png").is_file():
+            told.pictures[name] = (folder / f"{name}.png").read_bytes()
+
+
 def _captions(project: Project, manifest: Manifest, told: Description) -> None:
     told.tables["examples"] = (
         project.store.table("captions").select("study_id", "caption", "tokens", "truncated").head(12)
@@ -164,6 +171,7 @@ def _scorecard(project: Project, manifest: Manifest, told: Description) -> None:
 
 _PAINTERS: Mapping[str, Any] = {
     "studies": _studies,
+    "datasheet": _datasheet,
     "captions": _captions,
     "disease_regions": _regions,
     "adapter": _adapter,

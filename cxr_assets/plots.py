@@ -72,6 +72,36 @@ def loss_curve(losses: Mapping[str, Sequence[tuple[int, float]]], path: Path | N
     return figure_png(figure, path)
 
 
+def heatmap(cells: Mapping[str, Mapping[str, float | None]], *, title: str, path: Path | None = None) -> bytes:
+    """Shares as coloured cells with their figures: one row a key of ``cells``, one column a key of its mapping.
+
+    Cells that are None are left grey: nothing is known there.
+    """
+    from matplotlib.figure import Figure
+
+    rows, columns = list(cells), list(dict.fromkeys(name for row in cells.values() for name in row))
+    shares = np.array([[cells[r].get(c) for c in columns] for r in rows], dtype=float).reshape(len(rows), len(columns))
+    figure = Figure(figsize=(2.2 + 0.62 * len(columns), 1.3 + 0.3 * len(rows)), dpi=90, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("0.85")
+    axes.imshow(
+        np.ma.masked_invalid(shares),
+        cmap="Blues",
+        vmin=0,
+        vmax=max(0.01, np.nanmax(shares, initial=0.01)),
+        aspect="auto",
+    )
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_title(title, fontsize=10)
+    middle = 0.6 * max(0.01, np.nanmax(shares, initial=0.01))
+    for (y, x), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            colour = "white" if share > middle else "black"
+            axes.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    return figure_png(figure, path)
+
+
 def figure_png(figure: object, path: Path | None = None) -> bytes:
     """PNG bytes of a matplotlib figure, reproducible (no date, no version inside)."""
     buffer = io.BytesIO()

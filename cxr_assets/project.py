@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import BaseModel
 
 from cxr_assets import keys
-from cxr_assets.cohorts.base import CohortSpec, long_findings
+from cxr_assets.cohorts.base import CohortSpec, facts_of, long_findings
 from cxr_assets.cohorts.choices import Choices, LabelPolicy, apply_choices, choice_tables, label_policy
+from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.progress import Progress
@@ -78,7 +79,8 @@ class Project:
     @cached_property
     def spec(self) -> CohortSpec:
         """Facts of the cohort, its age bins and races as chosen."""
-        return adapter(self.resolved.cohort).spec.chosen(self.settings.choices)
+        s = self.settings
+        return facts_of(adapter(self.resolved.cohort), s.cohort_root, s.curate).chosen(s.choices)
 
     @cached_property
     def grid(self) -> keys.Grid:
@@ -107,6 +109,10 @@ class Project:
     def studies(self) -> pl.DataFrame:
         """Curated studies with ``age_bin`` and ``race`` as chosen."""
         return apply_choices(self.store.table("studies"), self.settings.choices)
+
+    def filmed(self, split: str) -> pl.DataFrame:
+        """Studies of one split that have a stored film of the views chosen, with ``age_bin`` and ``race``."""
+        return filmed(self.studies(), split, self.settings.choices.views)
 
     def findings(self) -> pl.DataFrame:
         """One row a study and finding of the cohort's vocabulary, values as the source states them."""

@@ -151,6 +151,10 @@ class Settings(Frozen):
 
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     cohort_root: Path | None = Field(None, description="folder of the data set as received; the phantom needs none")
+    related_roots: list[Path] = Field(
+        default=[],
+        description="data roots of cohorts that share films with this one; checked for patients in two splits",
+    )
     findings: list[str] | None = Field(
         None, description="findings to work on, in the cohort's order; null for all it has"
     )

@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from cxr_assets.checks import BLOCKING, CHECKS, Outcome, check_partition
+from cxr_assets.checks import BLOCKING, CHECKS, check_partition
 from cxr_assets.describe import Description, describe
+from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Made, Project
 from cxr_assets.warehouse.connect import keep_published
 

@@ -21,8 +21,8 @@ from dagster_project.automation import END, START
 from dagster_project.definitions import defs
 from dagster_project.partitions import PROJECT
 
-COHORT_ASSETS = ("studies", "captions")
-SHARED_ASSETS = ("studies", "captions", "base_model", "latents", "disease_regions", "synthesis_plan")
+COHORT_ASSETS = ("studies", "datasheet", "captions")
+SHARED_ASSETS = ("studies", "datasheet", "captions", "base_model", "latents", "disease_regions", "synthesis_plan")
 STAGES = ("cohort", "adapters", "images", "report")
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 

@@ -80,7 +80,8 @@ def training_config(project: Project) -> dict[str, Any]:
     """The settings that decide how any learner is trained."""
     s = project.settings.classification
     kept = s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"})
-    return kept | {"findings": project.grid.findings} | project.settings.choices.labels
+    choices = project.settings.choices
+    return kept | {"findings": project.grid.findings, "views": choices.views} | choices.labels
 
 
 def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
@@ -246,7 +247,11 @@ def predict_test(project: Project, arm: Arm, learner: Learner) -> Made:
         "predictions",
         keys,
         parents=[Parent("classifier", "evaluated_on", keys), Parent("studies", "evaluated_on")],
-        config={"image_size": project.settings.classification.image_size, "findings": project.grid.findings},
+        config={
+            "image_size": project.settings.classification.image_size,
+            "findings": project.grid.findings,
+            "views": project.settings.choices.views,
+        },
         code_version=CODE_VERSION,
     )
     if made := step.claim():

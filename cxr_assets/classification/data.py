@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr_assets.cohorts.choices import STATED, LabelPolicy
-from cxr_assets.cohorts.film_reader import filmed, read_films
+from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.project import Project
 
 
@@ -73,7 +73,7 @@ def evaluation_films(project: Project, split: str) -> LabelledFilms:
     Where a cohort's documents say that a label is never left blank (ChestX-ray14), there is no blank to begin with.
     """
     s = project.settings.classification
-    studies = filmed(project.store.table("studies"), split)
+    studies = project.filmed(split)
     studies = studies.sort("study_id").select("study_id", "patient_id", "image_file")
     labels = label_matrix(
         studies["study_id"].to_list(),

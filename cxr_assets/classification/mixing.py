@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.errors import InputError
 from cxr_assets.keys import SYNTHETIC_ONLY, Arm
 from cxr_assets.project import Made, Parent, Project
@@ -41,7 +40,11 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
         {"arm": str(arm)},
         parents=parents,
         code_version=CODE_VERSION,
-        config={"arm": str(arm), "weight": project.settings.classification.synthetic_weight},
+        config={
+            "arm": str(arm),
+            "weight": project.settings.classification.synthetic_weight,
+            "views": project.settings.choices.views,
+        },
     )
     if made := step.claim():
         return made
@@ -51,7 +54,7 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
     if not arm.is_real:
         synthetic = project.store.table("synthetic_set", {"method": arm.method}).filter(pl.col("passed_quality"))
         plan = project.store.table("synthesis_plan")
-        counts = allocation(arm, plan["real"].to_numpy(), train_size(project.store.table("studies")), len(synthetic))
+        counts = allocation(arm, plan["real"].to_numpy(), train_size(project), len(synthetic))
         wanted = int(counts.sum())
         chosen = choose(synthetic, dict(zip(plan["stratum"], counts.tolist(), strict=True)))
         parts.append(synthetic_rows(chosen, arm, project.settings.classification.synthetic_weight))
@@ -93,7 +96,7 @@ def choose(images: pl.DataFrame, wanted: dict[str, int]) -> pl.DataFrame:
 
 def real_rows(project: Project, arm: Arm) -> pl.DataFrame:
     """Training studies with a film, one row each."""
-    studies = filmed(project.store.table("studies"), "train")
+    studies = project.filmed("train")
     return studies.sort("study_id").select(
         pl.lit(str(arm)).alias("arm"),
         "study_id",

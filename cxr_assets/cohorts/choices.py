@@ -21,6 +21,7 @@ from cxr_assets.cohorts.labels import FINDINGS
 from cxr_assets.errors import SettingsError
 
 RaceAxis = Literal["race5", "race_only"]
+Views = Literal["frontal", "all"]
 Reading = Literal["positive", "negative", "ignore"]
 _NUMBER: Mapping[Reading, int | None] = MappingProxyType({"positive": 1, "negative": 0, "ignore": None})
 
@@ -103,6 +104,7 @@ class Choices(BaseModel):
     race_axis: RaceAxis = Field(
         "race5", description="race5: Hispanic ethnicity goes before race; race_only: race alone"
     )
+    views: Views = Field("frontal", description="frontal: films known to be lateral are not learned from or scored")
     label_policy: str = Field("u_ignore", description=f"how labels train: {', '.join(LABEL_POLICIES)}")
 
     @field_validator("age_scheme")

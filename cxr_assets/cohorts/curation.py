@@ -6,7 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from cxr_assets.cohorts.base import CuratedCohort
+from cxr_assets.cohorts.base import CuratedCohort, Describes
+from cxr_assets.cohorts.choices import apply_choices
+from cxr_assets.cohorts.profile import profile_of
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.errors import SettingsError
 from cxr_assets.project import Made, Project
@@ -27,7 +29,7 @@ def curate_studies(project: Project) -> Made:
         parents=[],
         code_version=CODE_VERSION,
         config=_config(project, is_phantom),
-        extra_inputs={} if is_phantom else {"files": _listing(project)},
+        extra_inputs={} if is_phantom else _inputs(project),
     )
     if made := step.claim():
         return made
@@ -42,6 +44,8 @@ def curate_studies(project: Project) -> Made:
         extra = {"phantom_truth": phantom.truth, "planted_disparity": phantom.planted, "phantom_masks": phantom.masks}
     else:
         curated = _read(project)
+    seen = apply_choices(curated.studies, project.settings.choices)
+    before = project.store.manifest("studies")
     with step.writing(terms=curated.spec.terms) as writer:
         for name, frame in (curated.tables() | extra).items():
             writer.table(name, frame)
@@ -49,6 +53,8 @@ def curate_studies(project: Project) -> Made:
             "cohort": curated.spec.name,
             "films": curated.studies["image_file"].drop_nulls().len(),
             "film_digest": digest_json(sorted(curated.studies["image_digest"].drop_nulls().to_list())),
+            "profile": profile_of(seen, curated.finding_values, curated.spec.findings),
+            "previous_profile": before.facts.get("profile") if before else None,
         }
     return step.made()
 
@@ -68,6 +74,16 @@ def _root(project: Project) -> Any:
     if not root.is_dir():
         raise SettingsError(f"cohort_root {root} is no folder.")
     return root
+
+
+def _inputs(project: Project) -> dict[str, str]:
+    """Digests of the files as received, and of the facts where a file that may lie elsewhere describes the cohort."""
+    made = adapter(project.resolved.cohort)
+    files = {"files": _listing(project)}
+    if not isinstance(made, Describes):
+        return files
+    facts = made.described(_root(project), project.settings.curate)
+    return files | {"facts": digest_json(facts.model_dump(mode="json"))}
 
 
 def _listing(project: Project) -> str:

@@ -10,13 +10,17 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from cxr_assets.cohorts.choices import Views
 from cxr_assets.errors import InputError
 from cxr_assets.warehouse import Store
 
 
-def filmed(studies: pl.DataFrame, split: str) -> pl.DataFrame:
-    """Studies of one split that have a stored film."""
-    return studies.filter((pl.col("split") == split) & pl.col("image_file").is_not_null())
+def filmed(studies: pl.DataFrame, split: str, views: Views = "all") -> pl.DataFrame:
+    """Studies of one split that have a stored film; ``frontal`` leaves those out that are known to be lateral."""
+    wanted = (pl.col("split") == split) & pl.col("image_file").is_not_null()
+    return studies.filter(
+        wanted & (pl.col("view") != "LATERAL").fill_null(value=True) if views == "frontal" else wanted
+    )
 
 
 def read_film(path: Path, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from cxr_assets.cohorts.film_reader import filmed, read_films
+from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion.bundle import Bundle, load_bundle, local_folder, save_bundle
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.errors import InputError
@@ -56,7 +56,12 @@ def make_base_model(project: Project) -> Made:
     step = project.step(
         "base_model",
         parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on")] if scratch else [],
-        config={"wanted": base_identity(project), "revision": s.revision, "pretrain": s.pretrain if scratch else None},
+        config={
+            "wanted": base_identity(project),
+            "revision": s.revision,
+            "pretrain": s.pretrain if scratch else None,
+            "views": project.settings.choices.views if scratch else None,
+        },
         code_version=CODE_VERSION,
     )
     if made := step.claim():
@@ -127,7 +132,7 @@ def training_studies(project: Project) -> pl.DataFrame:
     Returns:
         Columns study_id, patient_id, image_file, image_digest, caption, split.
     """
-    studies = filmed(project.store.table("studies"), "train")
+    studies = project.filmed("train")
     captions = project.store.table("captions").select("study_id", "caption")
     rows = studies.join(captions, on="study_id", how="inner").sort("study_id")
     if rows.is_empty():

@@ -25,7 +25,7 @@ def cache_latents(project: Project) -> Made:
     step = project.step(
         "latents",
         parents=[Parent("studies", "drawn_from"), Parent("captions", "drawn_from"), Parent("base_model", "drawn_with")],
-        config={"resolution": s.resolution, "precision": s.precision},
+        config={"resolution": s.resolution, "precision": s.precision, "views": project.settings.choices.views},
         code_version=CODE_VERSION,
     )
     if made := step.claim():

@@ -9,7 +9,7 @@ import jinja2
 import polars as pl
 
 from cxr_assets.classification.classifiers import learner_keys, training_config
-from cxr_assets.cohorts.film_reader import filmed, read_films
+from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.evaluation.contrasts import contrast_arms
 from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
@@ -143,7 +143,7 @@ def lineage(project: Project, arms: list[Arm]) -> list[dict[str, Any]]:
 
 def film_grids(project: Project, arms: list[Arm]) -> list[dict[str, str]]:
     """Real training films beside synthetic ones of each method, with what they were asked to show."""
-    studies = filmed(project.store.table("studies"), "train")
+    studies = project.filmed("train")
     captions = project.store.table("captions").select("study_id", "caption")
     real = studies.join(captions, on="study_id", how="left").sort("image_digest").head(16)
     grids = [("Real training films", real["image_file"].to_list(), real["caption"].fill_null("").to_list())]

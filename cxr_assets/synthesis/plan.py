@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from cxr_assets.captions.templates import PromptTemplate
-from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import derive_seed
@@ -115,13 +114,14 @@ def plan_synthesis(project: Project) -> Made:
             "seed": s.seed,
             "strata": digest_json([str(stratum) for stratum in project.grid]),
         }
-        | project.settings.choices.demographics,
+        | project.settings.choices.demographics
+        | {"views": project.settings.choices.views},
     )
     if made := step.claim():
         return made
     studies, findings = project.studies(), project.findings()
     plan = real_counts(project.grid, studies, findings)
-    budget = round(s.max_ratio * train_size(studies))
+    budget = round(s.max_ratio * train_size(project))
     real = plan["real"].to_numpy()
     planned = np.maximum(np.maximum(water_fill(real, budget), even_fill(len(real), budget)), s.per_stratum)
     with step.writing() as writer:
@@ -130,14 +130,14 @@ def plan_synthesis(project: Project) -> Made:
         writer.facts |= {
             "images": int(planned.sum()),
             "empty_strata": int((real == 0).sum()),
-            "train": train_size(studies),
+            "train": train_size(project),
         }
     return step.made()
 
 
-def train_size(studies: pl.DataFrame) -> int:
+def train_size(project: Project) -> int:
     """Training studies that have a film: what mix ratios are relative to."""
-    return filmed(studies, "train").height
+    return project.filmed("train").height
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from cxr_assets.cohorts.film_reader import filmed, read_films
+from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.evaluation.oracle import ORACLE, Oracle, recoverability
 from cxr_assets.evaluation.quality import distances, feature_space
 from cxr_assets.project import Made, Parent, Project
@@ -38,6 +38,7 @@ def assemble_set(project: Project, method: str) -> Made:
         config={
             "features": project.settings.evaluation.features,
             "seed": project.settings.evaluation.seed,
+            "views": project.settings.choices.views,
             "oracle": folder_digest(ORACLE) if project.resolved.cohort == "phantom" else None,
         },
         parents=[Parent("synthetic_catalogue", "summarised_from", {"finding": f, "method": method}) for f in findings],
@@ -80,7 +81,7 @@ def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame
     order = [derive_seed("quality", seed, i) for i in passed["image_id"]]
     sample = passed.with_columns(order=pl.Series(order, dtype=pl.Int64)).sort("order").head(LARGEST_SAMPLE)
     films = read_films(project.store, sample["file"].to_list(), size)
-    real = filmed(project.store.table("studies"), "train")
+    real = project.filmed("train")
     real = real.with_columns(
         order=pl.Series([derive_seed("half", seed, p) for p in real["patient_id"]], dtype=pl.Int64)
     )

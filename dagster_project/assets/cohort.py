@@ -4,6 +4,7 @@ import dagster as dg
 
 from cxr_assets.captions import caption_studies as captioning
 from cxr_assets.cohorts import curation
+from cxr_assets.cohorts import datasheet as sheets
 from cxr_assets.diffusion.base import base_identity, tokenizer_of
 from cxr_assets.regions import disease_regions as regions
 from dagster_project.emit import GPU_TAGS, OWNER, check_specs, result
@@ -21,6 +22,20 @@ def studies(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
     """Curated studies of the cohort with patients, findings, boxes, reports, quarantine and films at working resolution."""
     opened = project.open(context)
     return result(opened, curation.curate_studies(opened))
+
+
+@dg.asset(
+    group_name="cohort",
+    kinds={"html", "markdown"},
+    owners=[OWNER],
+    code_version=sheets.CODE_VERSION,
+    deps=[studies],
+    check_specs=check_specs("datasheet"),
+)
+def datasheet(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Who is in the cohort, what is missing, where it came from, its terms and its checks, on one page (HTML, Markdown)."""
+    opened = project.open(context)
+    return result(opened, sheets.write_datasheet(opened))
 
 
 @dg.asset(

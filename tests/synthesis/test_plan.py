@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cxr_assets.captions.templates import PromptTemplate
 from cxr_assets.errors import InputError
+from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.synthesis.plan import (
     age_range,
@@ -18,7 +19,6 @@ from cxr_assets.synthesis.plan import (
     image_request,
     real_counts,
     requests_of,
-    train_size,
     water_fill,
 )
 
@@ -100,7 +100,7 @@ def test_only_positive_training_studies_of_known_people_count() -> None:
     assert plan["stratum"].to_list() == [str(s) for s in GRID]
     seen = {row["stratum"]: row["real"] for row in plan.iter_rows(named=True) if row["real"]}
     assert seen == {"edema.00-39.female.black": 2, "edema.40-up.male.white": 1, "fibrosis.00-39.female.black": 1}
-    assert train_size(studies()) == 3
+    assert filmed(studies(), "train").height == 3
 
 
 def test_cofindings_are_shares_of_training_positives() -> None:

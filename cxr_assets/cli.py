@@ -28,7 +28,10 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Settings and where each comes from.")
 app.add_typer(config_app, name="config")
 
-Cohort = Annotated[str | None, typer.Option("--cohort", help="a data set (`cxr config cohorts` lists them); default `CXR_COHORT` or phantom")]
+Cohort = Annotated[
+    str | None,
+    typer.Option("--cohort", help="a data set (`cxr config cohorts` lists them); default `CXR_COHORT` or phantom"),
+]
 Storage = Annotated[Path | None, typer.Option("--storage", help="data root; default `CXR_STORAGE` or storage/<cohort>")]
 Root = Annotated[Path | None, typer.Option("--root", help="folder of the data set as received")]
 Preset = Annotated[str | None, typer.Option("--preset", help="profile: demo, cpu, gpu24, h200, or your own")]
@@ -165,6 +168,37 @@ def ingest(
     typer.echo(
         f"curated {resolved.cohort} under {resolved.root}; try: cxr query label_prevalence --cohort {resolved.cohort}"
     )
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="folder to write; it must not be there yet")],
+    form: Annotated[
+        str, typer.Option("--form", help="webdataset, roentgen, imagefolder, yolo or coco")
+    ] = "imagefolder",
+    what: Annotated[str, typer.Option("--what", help="real or synthetic")] = "synthetic",
+    split: Annotated[str | None, typer.Option("--split", help="real films of one split: train, validate, test")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="synthetic images of one method")] = None,
+    despite_terms: Annotated[
+        str | None,
+        typer.Option(
+            "--despite-terms", help="who decided, and where it is written, that these rows may leave; it is logged"
+        ),
+    ] = None,
+    cohort: Cohort = None,
+    storage: Storage = None,
+) -> None:
+    """Write images for other programs, with their terms; rows that their terms keep here are refused (docs/exports.md)."""
+    from cxr_assets.exports.write import export as write_export
+    from cxr_assets.project import Project
+
+    if what not in ("real", "synthetic"):
+        raise typer.BadParameter(f"--what {what!r}: choose real or synthetic")
+    resolved = _resolved(cohort, storage)
+    project = Project.open(cohort=resolved.cohort, storage=resolved.root)
+    kind: Any = what
+    done = write_export(project, kind, form, out, split=split, method=method, despite=despite_terms)
+    typer.echo(f"exported {done.images} {what} images to {done.folder}; terms: {done.terms} (TERMS.md there)")
 
 
 @app.command()

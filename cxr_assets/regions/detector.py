@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from cxr_assets.errors import SettingsError
 from cxr_assets.progress import Progress
+from cxr_assets.regions.yolo import yolo_lines
 from cxr_assets.settings import RegionSettings
 
 REGIONS = {
@@ -84,17 +85,8 @@ def write_dataset(
     for index, (study, film) in enumerate(zip(study_ids, films, strict=True)):
         split = "val" if validate[index] else "train"
         Image.fromarray(film).convert("RGB").save(folder / "images" / split / f"{index:06d}.png", compress_level=1)
-        rows = by_study.get(study)
-        lines = (
-            []
-            if rows is None
-            else [
-                f"{number[r['finding']]} {(r['x'] + r['width'] / 2) / size:.6f} {(r['y'] + r['height'] / 2) / size:.6f}"
-                f" {r['width'] / size:.6f} {r['height'] / size:.6f}"
-                for r in rows.iter_rows(named=True)
-            ]
-        )
-        (folder / "labels" / split / f"{index:06d}.txt").write_text("\n".join(lines))
+        lines = yolo_lines(by_study[study], number, width=size, height=size) if study in by_study else ""
+        (folder / "labels" / split / f"{index:06d}.txt").write_text(lines)
     data = folder / "data.yaml"
     names = json.dumps({i: f for f, i in number.items()})
     data.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: {names}\n")

@@ -6,7 +6,8 @@ anything may be done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from cxr_assets.errors import InputError
 
@@ -23,6 +24,18 @@ STRICTNESS = (
     "physionet-credentialed",
     "unknown",
 )
+
+
+MAY_EXPORT: Mapping[str, str] = MappingProxyType(
+    {
+        "generated": "Drawn by CXR Assets. No patient is in it.",
+        "cc-by": "CC BY: name the source and say what was changed.",
+        "nih-open": "Open: link to the NIH download site, cite Wang et al. 2017, name the NIH Clinical Center as provider.",
+        "odbl": "ODbL: share alike, with attribution.",
+        "rsna-research": "Research and non-commercial use, with citation.",
+    }
+)
+"""Terms whose rows and derivatives may leave the machine, and the condition on which they may. All others are refused."""
 
 
 def strictest(tags: Iterable[str]) -> str:

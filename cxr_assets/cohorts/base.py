@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -113,11 +113,13 @@ class CuratedCohort:
     sources: pl.DataFrame
     study_sources: pl.DataFrame
     waterfall: pl.DataFrame
+    films: pl.DataFrame = field(default_factory=TABLES["films"].empty)
+    near_duplicates: pl.DataFrame = field(default_factory=TABLES["near_duplicates"].empty)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in TABLES:
-                object.__setattr__(self, field.name, conform(getattr(self, field.name), field.name))
+        for part in fields(self):
+            if part.name in TABLES:
+                object.__setattr__(self, part.name, conform(getattr(self, part.name), part.name))
 
     @property
     def cohort_findings(self) -> pl.DataFrame:
@@ -153,6 +155,20 @@ class CohortAdapter(Protocol):
             InputError: where a whole file cannot be used. A bad row goes to the quarantine instead.
         """
         ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An adapter whose facts hang on files of the data set (a mapping), not on its preset alone."""
+
+    def described(self, root: Path, settings: CurateSettings) -> CohortSpec:
+        """The facts of the cohort in ``root``. Raises InputError or SettingsError where they cannot be read."""
+        ...
+
+
+def facts_of(adapter: CohortAdapter, root: Path | None, settings: CurateSettings) -> CohortSpec:
+    """The facts of a cohort: as its folder describes it, else as its preset does."""
+    return adapter.described(root, settings) if root is not None and isinstance(adapter, Describes) else adapter.spec
 
 
 Options = TypeVar("Options", bound=BaseModel)

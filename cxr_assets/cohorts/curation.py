@@ -14,7 +14,7 @@ from cxr_assets.errors import SettingsError
 from cxr_assets.project import Made, Project
 from cxr_assets.warehouse.manifest import digest_json
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def curate_studies(project: Project) -> Made:

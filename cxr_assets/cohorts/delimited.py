@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import re
+import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,11 @@ def normal_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
+def column_names(header: Iterable[str], named: Callable[[str], str]) -> list[str]:
+    """Names that the columns of a header have here; one that is called ``row`` makes room for the line's number."""
+    return [f"{name} " if name == ROW else name for name in map(named, header)]
+
+
 def decode(data: bytes) -> str:
     """Text of a file: UTF-8 or UTF-16 with a mark, UTF-8, else Windows-1252 (undefined bytes as Latin-1)."""
     for encoding in (
@@ -65,8 +72,16 @@ def read_bytes(path: Path, *, cohort: str) -> bytes:
         ) from error
 
 
-def read_delimited(path: Path, *, cohort: str, multiline: bool = False, separator: str | None = ",") -> Delimited:
-    """Read a table of delimited text, gzipped if its name ends in ``.gz``.
+def read_delimited(
+    path: Path,
+    *,
+    cohort: str,
+    multiline: bool = False,
+    separator: str | None = ",",
+    encoding: str | None = None,
+    named: Callable[[str], str] = normal_name,
+) -> Delimited:
+    """Read a table of delimited text; gzipped if its name ends in ``.gz``, alone in a zip if it ends in ``.zip``.
 
     Args:
         path: the file.
@@ -74,27 +89,58 @@ def read_delimited(path: Path, *, cohort: str, multiline: bool = False, separato
         multiline: whether a quoted field may hold line ends. Where it may not, every line is parsed by itself, so that
             a stray quote spoils its own line only.
         separator: what stands between fields; None takes the one of ``SEPARATORS`` that the header has most of.
+        encoding: of the text; None finds it (``decode``).
+        named: from a published column name to the one that the column has here; ``str.strip`` keeps what stands there.
 
     Returns:
-        Columns under their normal names (``normal_name``); columns without a name are dropped. A row may lack or
+        Columns under their normal names (``named``); columns without a name are dropped. A row may lack or
         exceed the header's fields by empty ones only, else it is ragged.
 
     Raises:
         InputError: for a file that cannot be read, has no header or names a column twice.
     """
     data = read_bytes(path, cohort=cohort)
+    plain = _unpacked(data, path, cohort=cohort)
     try:
-        plain = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cohort {cohort!r}: {path.name} is no gzip file ({error}). Nothing was written.") from error
+        plain = plain if encoding is None else plain.decode(encoding).encode()
+    except UnicodeError as error:
+        raise InputError(f"cohort {cohort!r}: {path.name} is not {encoding} ({error}). Nothing was written.") from error
     header, rows, ragged = parse_delimited(
-        plain, what=path.name, cohort=cohort, multiline=multiline, separator=separator
+        plain, what=path.name, cohort=cohort, multiline=multiline, separator=separator, named=named
     )
     return Delimited(path, hashlib.sha256(data).hexdigest(), len(data), header, rows, ragged)
 
 
+def _unpacked(data: bytes, path: Path, *, cohort: str) -> bytes:
+    """The text in a file, or InputError where it is not packed as its name says."""
+    try:
+        if path.suffix == ".gz":
+            return gzip.decompress(data)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                tables = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+                if len(tables) != 1:
+                    raise InputError(
+                        f"cohort {cohort!r}: {path.name} holds {len(tables)} files, expected one table."
+                        " Unpack it, and leave the table. Nothing was written."
+                    )
+                return archive.read(tables[0])
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        packing = {".gz": "gzip", ".zip": "zip"}[path.suffix]
+        raise InputError(
+            f"cohort {cohort!r}: {path.name} is no {packing} file ({error}). Nothing was written."
+        ) from error
+    return data
+
+
 def parse_delimited(
-    data: bytes, *, what: str, cohort: str, multiline: bool = False, separator: str | None = ","
+    data: bytes,
+    *,
+    what: str,
+    cohort: str,
+    multiline: bool = False,
+    separator: str | None = ",",
+    named: Callable[[str], str] = normal_name,
 ) -> tuple[tuple[str, ...], pl.DataFrame, pl.DataFrame]:
     """Header, sound rows and ragged rows of delimited text; see ``read_delimited``.
 
@@ -108,13 +154,13 @@ def parse_delimited(
     whole = _at_once(data, separator, multiline=multiline)
     if whole is not None:
         header, columns, lines = whole
-        names = _names(header, what, cohort)
+        names = _names(header, what, cohort, named)
         rows = pl.DataFrame([column.alias(name) for name, column in zip(names, columns, strict=True) if name])
         none = pl.DataFrame(schema={ROW: pl.Int64, "line": pl.String})
         return tuple(header), rows.insert_column(0, lines.alias(ROW)), none
     records = _records(data.decode(), separator, multiline=multiline)
     _, header = next(records, (0, []))
-    names = _names(header, what, cohort)
+    names = _names(header, what, cohort, named)
     width = len(names)
     least = max(index for index, name in enumerate(names) if name) + 1
     good: list[list[str]] = []
@@ -147,9 +193,9 @@ def _utf8(data: bytes) -> bytes:
     return decode(data).encode(errors="replace")
 
 
-def _names(header: list[str], what: str, cohort: str) -> list[str]:
-    """Normal names of a header. Raises InputError where there is none or one comes twice."""
-    names = [normal_name(name) for name in header]
+def _names(header: list[str], what: str, cohort: str, named_as: Callable[[str], str]) -> list[str]:
+    """Names of a header as wanted. Raises InputError where there is none or one comes twice."""
+    names = column_names(header, named_as)
     if not any(names):
         raise InputError(f"cohort {cohort!r}: {what} has no header line. Fetch it again. Nothing was written.")
     named = [name for name in names if name]

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cxr_assets.cohorts.likeness import perceptual_hash
+
 Fit = Literal["pad", "crop"]
 RECIPE = "1"
 """Raise this when the same film would give other bytes: stored films are then made anew."""
@@ -37,11 +39,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class DecodedFilm:
-    """PNG bytes of the stored film and where its pixels came from."""
+    """PNG bytes of the stored film, its perceptual hash, and where its pixels came from."""
 
     png: bytes
     digest: str
     placement: Placement
+    phash: str
 
 
 class UnusableFilm(Exception):
@@ -60,15 +63,22 @@ def read_film(path: Path) -> tuple[bytes, str]:
     return data, hashlib.sha256(data).hexdigest()
 
 
-def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
-    """Decode PNG or JPEG bytes to a square 8-bit grey PNG of ``size`` pixels a side.
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file does."""
+    return data[128:132] == b"DICM"
 
-    Colour becomes luminance and alpha is ignored. Deeper greys are mapped by a window between the 0.5 and 99.5
-    percentile that keeps five grey values at either end for what lies outside, so that nothing is cut off. The
-    aspect is kept: ``pad`` shows the whole film on black, ``crop`` fills the square from the film's centre.
+
+def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
+    """Decode PNG, JPEG or DICOM bytes to a square 8-bit grey PNG of ``size`` pixels a side.
+
+    Which of them it is, is read from the bytes. Colour becomes luminance and alpha is ignored. Deeper greys are mapped
+    by a window between the 0.5 and 99.5 percentile that keeps five grey values at either end for what lies outside, so
+    that nothing is cut off; a DICOM file is shown as it says itself (``film_dicom``). The aspect is kept: ``pad`` shows
+    the whole film on black, ``crop`` fills the square from the film's centre.
 
     Raises:
-        UnusableFilm: for anything that is not a whole PNG or JPEG of at most 100 million pixels.
+        UnusableFilm: for anything that is not a whole film of at most 100 million pixels, and for DICOM files that
+            ``film_dicom.refusal`` names.
     """
     try:
         with warnings.catch_warnings():
@@ -77,18 +87,23 @@ def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
     except UnusableFilm:
         raise
     except UnidentifiedImageError as error:  # its text holds a memory address, which would differ from run to run
-        raise UnusableFilm("corrupt film: neither PNG nor JPEG") from error
+        raise UnusableFilm("corrupt film: neither PNG, JPEG nor DICOM") from error
     except Exception as error:  # a hostile file may raise anything from inside a decoder
         raise UnusableFilm(f"corrupt film: {type(error).__name__}: {error}") from error
     stored, placement = _square(grey, received, size=size, fit=fit)
     buffer = io.BytesIO()
     stored.save(buffer, format="PNG", compress_level=4)
     png = buffer.getvalue()
-    return DecodedFilm(png, hashlib.sha256(png).hexdigest(), placement)
+    return DecodedFilm(png, hashlib.sha256(png).hexdigest(), placement, perceptual_hash(stored))
 
 
 def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
     """8-bit grey image, possibly decoded at a reduced scale, and the size of the film as received."""
+    if is_dicom(data):
+        from cxr_assets.cohorts.film_dicom import dicom_grey
+
+        film = dicom_grey(data)
+        return film, film.size
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as film:
         width, height = received = film.size
         if width * height > LARGEST_PIXELS:
@@ -97,13 +112,13 @@ def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
             film.draft("L", (2 * size, 2 * size))
         film.load()
         if film.mode in _SIXTEEN_BIT:
-            return _windowed(np.asarray(film)), received
+            return windowed(np.asarray(film)), received
         if film.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
             return film.convert("RGB").convert("L"), received
         return film.convert("L"), received
 
 
-def _windowed(deep: np.ndarray) -> Image.Image:
+def windowed(deep: np.ndarray) -> Image.Image:
     """Deep greys to 8 bit, monotone, without saturating either end."""
     values = deep.astype(np.float32, copy=False)
     lowest, highest = float(values.min()), float(values.max())

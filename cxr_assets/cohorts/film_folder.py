@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FILM_SUFFIXES = (".png", ".jpg", ".jpeg")
+FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 LEAVES_ROOT = "film outside: it is a link that leaves the cohort's folder; copy the film, or give the folder it is in"
 
 
@@ -19,13 +19,14 @@ class FilmFolder:
     refused: frozenset[str] = frozenset()
 
 
-def locate_films(root: Path, folders: Iterable[str]) -> FilmFolder:
+def locate_films(root: Path, folders: Iterable[str], *, suffixes: tuple[str, ...] = FILM_SUFFIXES) -> FilmFolder:
     """List the films in some folders of a cohort, reading directories only.
 
     Args:
         root: the cohort's folder.
         folders: glob patterns relative to the root (``images_*/images``), ``.`` for the root itself. A name found
             twice is taken from the earlier pattern, then from the folder that sorts first.
+        suffixes: what a film's name ends in, lower case.
     """
     home = root.resolve()
     found: dict[str, str] = {}
@@ -38,7 +39,7 @@ def locate_films(root: Path, folders: Iterable[str]) -> FilmFolder:
             prefix = "" if folder == root else folder.relative_to(root).as_posix() + "/"
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not entry.name.lower().endswith(FILM_SUFFIXES) or not entry.is_file():
+                    if not entry.name.lower().endswith(suffixes) or not entry.is_file():
                         continue
                     if not inside or (entry.is_symlink() and not is_inside(Path(entry.path).resolve(), home)):
                         refused.add(entry.name)

@@ -13,11 +13,12 @@ from cxr_assets.cohorts.film_folder import LEAVES_ROOT, is_inside
 
 @dataclass(frozen=True)
 class StoredFilm:
-    """A film in the store: its digest, its size in bytes, and where its pixels came from."""
+    """A film in the store: its digest, its size in bytes, where its pixels came from, and its perceptual hash."""
 
     digest: str
     bytes: int
     placement: Placement
+    phash: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FilmWorker:
             stored = self.known.get(source_id)
             if stored is None or not self._is_stored(stored):
                 film = decode_film(data, size=self.size, fit=self.fit)
-                stored = StoredFilm(film.digest, len(film.png), film.placement)
+                stored = StoredFilm(film.digest, len(film.png), film.placement, film.phash)
                 if not self._is_stored(stored):
                     self._write(film.digest, film.png)
         except UnusableFilm as fault:

@@ -15,6 +15,7 @@ from cxr_assets.cohorts.base import CuratedCohort
 from cxr_assets.cohorts.boxes import FilmSquare, place_boxes
 from cxr_assets.cohorts.film_decode import RECIPE, Fit, Placement
 from cxr_assets.cohorts.film_worker import FilmResult, FilmWorker, StoredFilm, run, start
+from cxr_assets.cohorts.likeness import alike
 from cxr_assets.cohorts.schema import TABLES, conform
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.warehouse import Store
@@ -31,6 +32,7 @@ _INDEX = {
     "recipe": pl.String,
     "digest": pl.String,
     "bytes": pl.Int64,
+    "phash": pl.String,
     "source_width": pl.Int64,
     "source_height": pl.Int64,
     "scale_x": pl.Float64,
@@ -47,7 +49,7 @@ class FilmImport:
 
     Attributes:
         studies: the studies, with image columns filled where a film was stored and null elsewhere.
-        placements: per stored study ``source_width, source_height, scale_x, scale_y, offset_x, offset_y``.
+        placements: per stored study ``phash, source_width, source_height, scale_x, scale_y, offset_x, offset_y``.
         quarantine: films that could not be stored, with the reason; their studies are kept without one.
         files: per film read ``study_id, path, source_id, bytes``.
     """
@@ -161,6 +163,8 @@ def add_films(
         quarantine=pl.concat([curated.quarantine, done.quarantine, lost]),
         sources=pl.concat([curated.sources, conform(sources, "sources")]),
         study_sources=pl.concat([curated.study_sources, conform(linked, "study_sources")]),
+        films=done.placements.select(pl.lit(spec.name).alias("cohort"), pl.all()),
+        near_duplicates=alike(done.placements),
         waterfall=pl.concat([curated.waterfall, flow]),
     )
 
@@ -173,7 +177,7 @@ class _Index:
         here = (pl.col("size") == size) & (pl.col("fit") == fit) & (pl.col("recipe") == RECIPE)
         self.known = {
             row["source_id"]: StoredFilm(
-                row["digest"], row["bytes"], Placement(**{name: row[name] for name in _PLACEMENT})
+                row["digest"], row["bytes"], Placement(**{name: row[name] for name in _PLACEMENT}), row["phash"]
             )
             for row in frame.filter(here).iter_rows(named=True)
         }
@@ -196,6 +200,7 @@ class _Index:
                 **made,
                 "digest": r.stored.digest,
                 "bytes": r.stored.bytes,
+                "phash": r.stored.phash,
                 **asdict(r.stored.placement),
             }
             for r in results
@@ -228,11 +233,21 @@ def _gathered(studies: pl.DataFrame, results: Iterable[FilmResult], folder: str,
     cohort = str(studies["cohort"][0]) if studies.height else ""
     placements = pl.DataFrame(
         [
-            {"study_id": r.study_id, "image_digest": r.stored.digest, **asdict(r.stored.placement)}
+            {
+                "study_id": r.study_id,
+                "image_digest": r.stored.digest,
+                "phash": r.stored.phash,
+                **asdict(r.stored.placement),
+            }
             for r in results
             if r.stored
         ],
-        schema={"study_id": pl.String, "image_digest": pl.String, **{name: _INDEX[name] for name in _PLACEMENT}},
+        schema={
+            "study_id": pl.String,
+            "image_digest": pl.String,
+            "phash": pl.String,
+            **{name: _INDEX[name] for name in _PLACEMENT},
+        },
     )
     digest = pl.col("image_digest")
     images = placements.select(

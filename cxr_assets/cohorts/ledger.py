@@ -57,8 +57,8 @@ class Ledger:
         Returns:
             Sound rows under the short names, with their line; complaints quote columns as the file names them.
         """
-        published = {normal_name(name): name.strip() for name in table.header}
-        self._titles[source] = {name: published[normal] for name, normal in short.items()}
+        published = {named(name): name.strip() for named in (normal_name, str.strip) for name in table.header}
+        self._titles[source] = {name: published[normal.strip()] for name, normal in short.items()}
         self.open(source, rows=table.read)
         self.file(source, digest=table.digest, size=table.size, release=release)
         fields = len([name for name in table.header if name.strip()])

@@ -48,6 +48,8 @@ _GROUPS: Mapping[str | None, str] = MappingProxyType(
 _RACE = MappingProxyType(
     {"": None, **{" ".join(text.split()): race for race, texts in _GROUPS.items() for text in texts.split(";")}}
 )
+RACE_TEXTS: tuple[str, ...] = tuple(_RACE)
+"""Texts of recorded race that are known, in capitals."""
 _DETAIL = MappingProxyType(
     {
         "AMERICAN INDIAN/ALASKA NATIVE": "american_indian",

@@ -10,6 +10,7 @@ import polars as pl
 
 from cxr_assets.cohorts.delimited import Delimited, normal_name
 from cxr_assets.cohorts.demographics import harmonise_age, harmonise_sex
+from cxr_assets.cohorts.film_folder import FILM_SUFFIXES, LEAVES_ROOT, locate_films
 from cxr_assets.cohorts.ledger import Ledger
 from cxr_assets.cohorts.race import RACE_TABLE_VERSION, race_columns
 from cxr_assets.errors import InputError
@@ -46,9 +47,9 @@ def find_columns(table: Delimited, wanted: Wanted, *, optional: Wanted | None = 
 
 
 def first_file(root: Path, names: Sequence[str]) -> Path | None:
-    """The first of some files that is there, as named or gzipped."""
+    """The first of some files that is there, as named, gzipped or alone in a zip."""
     for name in names:
-        for path in (root / name, root / f"{name}.gz"):
+        for path in (root / name, root / f"{name}.gz", root / f"{name}.zip"):
             if path.is_file():
                 return path
     return None
@@ -58,7 +59,7 @@ def need_file(root: Path, names: Sequence[str], *, cohort: str) -> Path:
     """As ``first_file``. Raises InputError where none is there."""
     if (path := first_file(root, names)) is None:
         raise InputError(
-            f"cohort {cohort!r}: {root} holds none of {', '.join(names)} (or .gz); see docs/cohorts/{cohort}.md."
+            f"cohort {cohort!r}: {root} holds none of {', '.join(names)} (or .gz, .zip); see docs/cohorts/{cohort}.md."
             " Nothing was written."
         )
     return path
@@ -178,4 +179,44 @@ def with_films(
         kind="missing film",
         hint=f"not under {' or '.join(folders)}; the study is kept without a film",
     )
+    return rows
+
+
+def with_named_films(
+    rows: pl.DataFrame,
+    root: Path,
+    folders: Sequence[str],
+    *,
+    source: str,
+    ledger: Ledger,
+    column: str = "image",
+    suffixes: tuple[str, ...] = FILM_SUFFIXES,
+    look: bool = True,
+) -> pl.DataFrame:
+    """Add ``source_path`` of films that lie flat in some folders, whatever folder a table says.
+
+    Null, with a note, for a film that is missing or would be read from outside the root.
+
+    Args:
+        rows: ``column`` holds the films' names without their suffix.
+        folders: glob patterns relative to the root; see ``locate_films``.
+        suffixes: what a film's name may end in; where it comes with two of them, the first of these wins.
+        look: False leaves all null without a note (tables only).
+    """
+    if not look:
+        return rows.with_columns(pl.lit(None, pl.String).alias("source_path"))
+    films = locate_films(root, folders, suffixes=suffixes)
+    ranked = sorted(films.found, key=lambda name: suffixes.index(f".{name.rpartition('.')[2].lower()}"), reverse=True)
+    places = {name.rpartition(".")[0]: films.found[name] for name in ranked}
+    refused = [name.rpartition(".")[0] for name in films.refused]
+    found = pl.col(column).replace_strict(places, default=None, return_dtype=pl.String)
+    rows = rows.with_columns(found.alias("source_path"))
+    kind, _, hint = LEAVES_ROOT.partition(": ")
+    where = " or ".join("the folder itself" if folder == "." else folder for folder in folders)
+    absent, outside = pl.col("source_path").is_null(), pl.col(column).is_in(refused)
+    for lost, what, why in (
+        (absent & outside, kind, hint),
+        (absent & ~outside, "missing film", f"not in {where}; the study is kept without a film"),
+    ):
+        ledger.note(rows.filter(lost), source=source, column=column, kind=what, hint=why)
     return rows

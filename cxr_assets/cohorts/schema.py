@@ -168,6 +168,32 @@ _TABLES = (
         ),
     ),
     Table(
+        "films",
+        "one stored film: how the pixels received became the pixels stored (stored = received * scale + offset)",
+        (
+            _COHORT,
+            _STUDY,
+            _text("phash", "perceptual hash, 256 bits as 64 hex digits"),
+            _number("source_width", "width as received in pixels"),
+            _number("source_height", "height as received in pixels"),
+            _number("scale_x", "stored pixels per received pixel, across", pl.Float64),
+            _number("scale_y", "stored pixels per received pixel, down", pl.Float64),
+            _number("offset_x", "stored x of the received left edge", pl.Float64),
+            _number("offset_y", "stored y of the received upper edge", pl.Float64),
+        ),
+        ("study_id",),
+    ),
+    Table(
+        "near_duplicates",
+        "two studies whose films are the same picture (cohorts/likeness.py)",
+        (
+            _text("study_a", "one study"),
+            _text("study_b", "the other"),
+            _number("distance", "bits in which their perceptual hashes differ, at most 24 of 256"),
+        ),
+        ("study_a", "study_b"),
+    ),
+    Table(
         "reports",
         "one non-empty section of the report of one study",
         (_COHORT, _STUDY, _text("section", "which section", *SECTIONS), _text("text", "verbatim")),

@@ -61,6 +61,15 @@ create table studies.boxes (
     cohort varchar, study_id varchar, finding varchar, x double, y double, width double, height double, source varchar
 );
 
+-- One stored film: stored pixel = received pixel * scale + offset.
+create table studies.films (
+    cohort varchar, study_id varchar, phash varchar, source_width bigint, source_height bigint, scale_x double,
+    scale_y double, offset_x double, offset_y double
+);
+
+-- Two studies whose films are the same picture; distance is in bits of 256.
+create table studies.near_duplicates (study_a varchar, study_b varchar, distance bigint);
+
 -- One section of one report, verbatim.
 create table studies.reports (cohort varchar, study_id varchar, section varchar, text varchar);
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,3 +85,19 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set CXR_SHARED_DATA")
     return root
+
+
+@pytest.fixture
+def wheel_table(tmp_path: Path) -> Callable[..., Path]:
+    """Puts real tables of the installed torchxrayvision into a folder, as links; the test is skipped without them."""
+
+    def link(*names: str) -> Path:
+        spec = importlib.util.find_spec("torchxrayvision")
+        data = Path(spec.submodule_search_locations[0]) / "data" if spec and spec.submodule_search_locations else None
+        for name in names:
+            if data is None or not (data / name).is_file():
+                pytest.skip(f"the installed torchxrayvision has no {name}")
+            (tmp_path / name).symlink_to(data / name)
+        return tmp_path
+
+    return link

@@ -1,0 +1,1 @@
+"""PadChest (BIMCV). Format and pitfalls: docs/cohorts/padchest.md."""

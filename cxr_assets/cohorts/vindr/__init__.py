@@ -1,0 +1,1 @@
+"""VinDr-CXR, from PhysioNet or as the VinBigData challenge. Format and pitfalls: docs/cohorts/vindr.md."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,15 @@ from cxr_assets.outcomes import Outcome
 from cxr_assets.plots import data_uri, film_grid, heatmap
 from cxr_assets.project import Made, Parent, Project
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 TEMPLATES = Path(__file__).parent
 FOLDER = "reports/datasheet"
 _FILMS_A_FINDING = 2
 _SMALL = 5
 """Cells of fewer patients are printed as '< 5': a page may be handed on."""
+_ID_FACTS = ("examples", "patients_whose_age_falls")
+"""Facts of checks that name patients or studies. They are for the checks' own pages, not for this one."""
+_ONE_EACH = "files of one study each"
 
 
 def write_datasheet(project: Project) -> Made:
@@ -94,33 +99,53 @@ def facts_of(
         "labels": labels,
         "missing": missingness_by_group(studies).filter(pl.col("attribute") == "split").rows(),
         "waterfall": cohort.waterfall.select("source", "step", "rows").rows(),
-        "complaints": complaints(cohort.quarantine),
-        "sources": cohort.sources.filter(pl.col("release") != "film").to_dicts(),
+        "complaints": complaints(cohort.quarantine, cohort.waterfall),
+        "sources": sources(cohort.sources, cohort.waterfall),
         "films_received": cohort.sources.filter(pl.col("release") == "film").height,
         "checks": [{"name": o.name.replace("_", " "), "passed": o.passed, "facts": _words(o.facts)} for o in outcomes],
     }
 
 
-def composition(studies: pl.DataFrame, column: str) -> list[tuple[str, int, str]]:
-    """Value, studies and patients of one column; small numbers of patients are not printed."""
+def composition(studies: pl.DataFrame, column: str) -> list[tuple[str, str, str]]:
+    """Value, studies and patients of one column; small numbers are not printed."""
     rows = studies.group_by(pl.col(column).fill_null(UNKNOWN).alias("value"))
     counts = rows.agg(studies=pl.len(), patients=pl.col("patient_id").n_unique()).sort("value")
-    return [(value, n, str(people) if people >= _SMALL else f"< {_SMALL}") for value, n, people in counts.iter_rows()]
+    return [(value, *map(_counted, numbers)) for value, *numbers in counts.iter_rows()]
 
 
-def complaints(quarantine: pl.DataFrame) -> list[tuple[str, str, int]]:
-    """Source, kind and number of complaints, most first."""
+def _counted(number: int) -> str:
+    return str(number) if number >= _SMALL else f"< {_SMALL}"
+
+
+def complaints(quarantine: pl.DataFrame, waterfall: pl.DataFrame) -> list[tuple[str, str, int]]:
+    """Source, kind and number of complaints, most first; a file that has no account is not named, for it may name a patient."""
     kind = pl.col("reason").str.split(": ").list.first().alias("kind")
-    return (
-        quarantine.group_by("source", kind).len().sort("len", "source", "kind", descending=[True, False, False]).rows()
+    source = pl.when(_has_account("source", waterfall)).then("source").otherwise(pl.lit(_ONE_EACH)).alias("source")
+    return quarantine.group_by(source, kind).len().sort("len", "source", "kind", descending=[True, False, False]).rows()
+
+
+def sources(received: pl.DataFrame, waterfall: pl.DataFrame) -> list[dict[str, Any]]:
+    """Files as received without films; files that hold one study each (reports) are one row for all of a form."""
+    files = received.filter(pl.col("release") != "film").with_columns(
+        one=(pl.col("rows_read") == 1) & ~_has_account("path", waterfall)
     )
+    single = files.filter("one").group_by("release", maintain_order=True)
+    many = single.agg(pl.len(), pl.col("rows_read", "rows_kept").sum()).with_columns(
+        path=pl.format("{} {}", "len", pl.lit(_ONE_EACH)), source_id=pl.lit(None, pl.String)
+    )
+    columns = ["path", "rows_read", "rows_kept", "release", "source_id"]
+    return [*files.filter(~pl.col("one")).select(columns).to_dicts(), *many.select(columns).to_dicts()]
+
+
+def _has_account(column: str, waterfall: pl.DataFrame) -> pl.Expr:
+    return pl.col(column).is_in(waterfall["source"].unique().implode())
 
 
 def draw_pictures(project: Project, cohort: CheckedCohort) -> dict[str, bytes]:
     """PNG by name: prevalence and missingness by subgroup, and typical films of each finding where there are films."""
     studies, findings = cohort.studies, cohort.spec.findings
     pictures = {}
-    prevalence = prevalence_by_group(studies, cohort.finding_values, findings)
+    prevalence = without_small(prevalence_by_group(studies, cohort.finding_values, findings), studies)
     cells: dict[str, dict[str, float | None]] = {DISPLAY_NAMES[finding]: {} for finding in findings}
     for row in prevalence.iter_rows(named=True):
         cells[DISPLAY_NAMES[row["finding"]]][
@@ -138,6 +163,19 @@ def draw_pictures(project: Project, cohort: CheckedCohort) -> dict[str, bytes]:
         films = read_films(project.store, shown, 128)
         pictures["films"] = film_grid(films, columns=8, captions=captions, cell=128)
     return pictures
+
+
+def without_small(prevalence: pl.DataFrame, studies: pl.DataFrame) -> pl.DataFrame:
+    """Prevalences with null for subgroups of few patients: the share of one patient is a diagnosis."""
+    parts = [
+        studies.group_by(group=pl.col(attribute).fill_null(UNKNOWN))
+        .agg(patients=pl.col("patient_id").n_unique())
+        .with_columns(attribute=pl.lit(attribute))
+        for attribute in prevalence["attribute"].unique()
+    ]
+    rows = prevalence.join(pl.concat(parts), on=["attribute", "group"], how="left", maintain_order="left")
+    shown = pl.when(pl.col("patients") >= _SMALL).then("prevalence").alias("prevalence")
+    return rows.with_columns(shown).select(prevalence.columns)
 
 
 def typical_films(cohort: CheckedCohort) -> tuple[list[str], list[str]]:
@@ -162,11 +200,17 @@ def render(kind: str, told: dict[str, Any], pictures: dict[str, bytes]) -> str:
     environment = jinja2.Environment(
         autoescape=kind == "html", trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = _markdown
     images = {name: data_uri(png) if kind == "html" else f"{name}.png" for name, png in pictures.items()}
     template = (TEMPLATES / f"datasheet.{kind}.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(**told, images=images)
 
 
+def _markdown(text: object) -> str:
+    """Text that is one cell of a Markdown table, whatever is in it: no line end, no markup, no tag."""
+    return re.sub(r"[\\`*\[\]|]", r"\\\g<0>", html.escape(" ".join(str(text).split()), quote=False))
+
+
 def _words(facts: dict[str, Any]) -> str:
-    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value not in ("", None))
+    told = {name: value for name, value in facts.items() if value not in ("", None) and name not in _ID_FACTS}
+    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in told.items())

@@ -17,6 +17,8 @@ BITS = 256
 _BANDS = 16
 _ORDER = np.arange(BITS).reshape(_BANDS, -1).T.ravel()
 """Neighbouring frequencies say alike things of any chest: each band takes bits from everywhere."""
+_COARSE = 128
+"""Side that large films are brought near first; the hash looks at 64 pixels."""
 PAIRS = {"study_a": pl.String, "study_b": pl.String, "distance": pl.Int64}
 _CHUNK = 1_000_000
 
@@ -25,7 +27,8 @@ def perceptual_hash(film: Image.Image) -> str:
     """Hash of an 8-bit grey film: 64 hex digits, four of them a band."""
     import imagehash
 
-    bits = imagehash.phash(film, hash_size=16).hash.ravel()
+    coarse = film.reduce(max(1, min(film.size) // _COARSE))
+    bits = imagehash.phash(coarse, hash_size=16).hash.ravel()
     return np.packbits(bits[_ORDER]).tobytes().hex()
 
 

@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 from pydantic import ValidationError
 
 from cxr_assets.cohorts.base import CohortAdapter, CohortSpec
-from cxr_assets.cohorts.demographics import SEXES, age_scheme
+from cxr_assets.cohorts.demographics import SEXES, UNKNOWN, age_scheme
 from cxr_assets.cohorts.labels import FINDINGS
 from cxr_assets.cohorts.race import RACE_AXES
 from cxr_assets.errors import SettingsError, did_you_mean
@@ -40,6 +41,22 @@ def adapter(name: str) -> CohortAdapter:
     module, _, attribute = place.partition(":")
     made: CohortAdapter = getattr(import_module(module), attribute)(spec)
     return made
+
+
+def listing() -> pl.DataFrame:
+    """One row a cohort: ``name, title, findings, recorded, terms, page``.
+
+    ``recorded`` lists which of age, sex and race its preset has; ``page`` is the file that describes the cohort.
+    """
+    rows = []
+    for spec in map(cohort_spec, names()):
+        spans = {"age": spec.ages, "sex": spec.sexes, "race": spec.races}
+        recorded = [name for name, values in spans.items() if values != (UNKNOWN,)]
+        page = f"docs/{spec.name}.md" if spec.name == _FIRST else f"docs/cohorts/{spec.name}.md"
+        rows.append((spec.name, spec.title, list(spec.findings), recorded, spec.terms, page))
+    text, texts = pl.String(), pl.List(pl.String)
+    schema = dict(name=text, title=text, findings=texts, recorded=texts, terms=text, page=text)
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 @cache

@@ -27,9 +27,21 @@ RACES = (
 )
 _SHARES = (0.56, 0.05, 0.14, 0.02, 0.03, 0.03, 0.03, 0.02, 0.01, 0.04, 0.07)
 _LABELS = (
-    "Atelectasis,Cardiomegaly,Consolidation,Edema,Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,"
-    "Pleural Effusion,Pleural Other,Pneumonia,Pneumothorax,Support Devices"
-).split(",")
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
 
 
 def generate(root: Path, *, scale: float = 1.0, seed: int = 0) -> None:
@@ -44,9 +56,9 @@ def generate(root: Path, *, scale: float = 1.0, seed: int = 0) -> None:
     image_study = np.concatenate([np.arange(studies), rng.integers(0, studies, images - studies)])
     words = rng.integers(0, 2**32, (images, 5), dtype=np.uint64)
     names = ["-".join(f"{word:08x}" for word in row) for row in words]
-    date = (rng.integers(2110, 2200, studies) * 10_000 + rng.integers(1, 13, studies) * 100 + rng.integers(1, 29, studies))[
-        image_study
-    ]
+    date = (
+        rng.integers(2110, 2200, studies) * 10_000 + rng.integers(1, 13, studies) * 100 + rng.integers(1, 29, studies)
+    )[image_study]
     view = rng.choice(["AP", "PA", "LATERAL", "LL", "", "LPO"], images, p=[0.39, 0.255, 0.217, 0.093, 0.042, 0.003])
     metadata = pl.DataFrame(
         {
@@ -65,7 +77,9 @@ def generate(root: Path, *, scale: float = 1.0, seed: int = 0) -> None:
         }
     )
     _write(metadata.sort("subject_id", "study_id", "dicom_id"), root / "mimic-cxr-2.0.0-metadata.csv.gz")
-    of_patient = dict(zip(filmed.tolist(), rng.choice(["train", "validate", "test"], patients, p=[0.988, 0.008, 0.004]), strict=True))
+    of_patient = dict(
+        zip(filmed.tolist(), rng.choice(["train", "validate", "test"], patients, p=[0.988, 0.008, 0.004]), strict=True)
+    )
     split = metadata.select("dicom_id", "study_id", "subject_id").with_columns(
         split=pl.Series([of_patient[s] for s in metadata["subject_id"].to_list()])
     )

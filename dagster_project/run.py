@@ -85,9 +85,14 @@ def run(arms: Sequence[Arm], *, until: str = "report", findings: Sequence[str] |
         findings: draw these alone; for ``until="images"``.
     """
     project = PROJECT
-    materialise(COHORT_ASSETS if until == "cohort" else SHARED_ASSETS)
     if until == "cohort":
+        materialise(COHORT_ASSETS)
         return
+    if not project.spec.findings:  # there is nothing to draw or to classify; the report says so
+        materialise([*COHORT_ASSETS, "disease_regions"])
+        materialise(["report"])
+        return
+    materialise(SHARED_ASSETS)
     for method in sorted({a.method for a in arms if not a.is_real}):
         materialise(["adapter"], partition=method)
     if until == "adapters":

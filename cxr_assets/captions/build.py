@@ -30,7 +30,9 @@ CAPTIONS = pl.Schema(
 )
 """``source`` is where the body came from: labels, impression, findings, or demographics where the header is all."""
 FATES = pl.Schema({"study_id": pl.String, "fate": pl.String, "reason": pl.String})
-_SECTION_ORDER = ("impression", "findings", "narrative", "last_paragraph")
+_STAND_INS = ("narrative", "last_paragraph")
+"""Sections that only some sources have; their absence is no reason."""
+_SECTION_ORDER = ("impression", "findings", *_STAND_INS)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _report_draft(header: str, sections: Mapping[str, str]) -> _Draft:
     reasons = []
     for section in _SECTION_ORDER:
         if section not in sections:
-            reasons.append(f"no {section}")
+            if section not in _STAND_INS:
+                reasons.append(f"no {section}")
             continue
         body = caption_body(sections[section])
         if body.text is not None:

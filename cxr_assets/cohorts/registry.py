@@ -74,7 +74,7 @@ def _preset(name: str) -> tuple[CohortSpec, str]:
     if "sex" in recorded:
         tree["sexes"] = SEXES
     if "race" in recorded:
-        tree["races"] = RACE_AXES["race5"]
+        tree.setdefault("races", RACE_AXES["race5"])
     if list(tree["findings"]) != [finding for finding in FINDINGS if finding in tree["findings"]]:
         raise SettingsError(f"{path}: findings are not of the vocabulary, in its order: {', '.join(FINDINGS)}.")
     try:

@@ -341,6 +341,8 @@ def strata_counted(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
         .len()
     )
     spec = cohort.spec
+    if not spec.findings:
+        return True, {"strata": 0}
     grid = pl.DataFrame(
         [(f, a, s, r) for f in spec.findings for a in spec.ages for s in spec.sexes for r in spec.races],
         schema=["finding", "age_bin", "sex", "race"],

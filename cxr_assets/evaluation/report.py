@@ -12,6 +12,7 @@ from cxr_assets.classification.classifiers import learner_keys, training_config
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.evaluation.contrasts import contrast_arms
 from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm
+from cxr_assets.evaluation.limits import limits
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
 from cxr_assets.plots import data_uri, film_grid
 from cxr_assets.project import Made, Parent, Project, config_digest
@@ -62,12 +63,14 @@ def write_report(project: Project) -> Made:
     }
     has_baseline = any(str(a) == BASELINE for a in arms)
     contrasts = contrast_arms(tables["fairness_replicates"], BASELINE) if has_baseline else None
-    page = render(project, arms, tables, contrasts)
+    told = limits(project)
+    page = render(project, arms, tables, contrasts, told)
     with step.writing() as writer:
         if contrasts is not None:
             writer.table("fairness_contrasts", contrasts)
         writer.bytes("reports/index.html", page.encode())
         writer.facts |= {"arms": [str(a) for a in arms], "page": "reports/index.html", "kilobytes": len(page) // 1024}
+        writer.facts["limits"] = told
     return step.made()
 
 
@@ -163,9 +166,13 @@ def film_grids(project: Project, arms: list[Arm]) -> list[dict[str, str]]:
 
 
 def render(
-    project: Project, arms: list[Arm], tables: dict[str, list[pl.DataFrame]], contrasts: pl.DataFrame | None
+    project: Project,
+    arms: list[Arm],
+    tables: dict[str, list[pl.DataFrame]],
+    contrasts: pl.DataFrame | None,
+    told: list[str],
 ) -> str:
-    """The page as text."""
+    """The page as text; ``told`` is what the cohort does not allow."""
     estimates, gaps = tables["fairness_estimates"], tables["fairness_gaps"]
     first = next((i for i, a in enumerate(arms) if str(a) == BASELINE), 0)
     subject = subject_of(gaps[first]) if arms else None
@@ -210,6 +217,7 @@ def render(
         studies=studies,
         arms=[str(a) for a in arms],
         baseline=BASELINE,
+        limits=told,
         missing=[str(a) for a in project.arms if a not in arms],
         subject=subject,
         figures=figures,

@@ -21,8 +21,10 @@ def print_summary(root: Path) -> None:
     cards = {m.partition["arm"]: m for m in store.manifests("fairness_scorecard")}
     if report:  # it leaves out what no longer holds
         cards = {arm: card for arm, card in cards.items() if arm in report.facts["arms"]}
+    for limit in report.facts.get("limits", ()) if report else ():
+        console.print(f"not here   {limit}")
     if not cards:
-        console.print("no scorecard yet")
+        console.print(f"\nno scorecard; report     {root / 'reports' / 'index.html'}" if report else "no scorecard yet")
         return
     gaps = {a: store.table("fairness_gaps", {"arm": a}) for a in cards}
     subject = subject_of(gaps.get(BASELINE, next(iter(gaps.values()))))

@@ -383,6 +383,23 @@ def config_show(cohort: Cohort = None, storage: Storage = None, preset: Preset =
         typer.echo(f"{name:<44} {value!s:<40} {origin}")
 
 
+@config_app.command("cohorts")
+def config_cohorts(format: Annotated[str, typer.Option("--format", help="table or json")] = "table") -> None:
+    """List the data sets that have an adapter: their findings, what is recorded of a patient, terms, and their page."""
+    import polars as pl
+
+    from cxr_assets.cohorts.registry import listing
+    from cxr_assets.output import print_frame
+
+    if format not in ("table", "json"):
+        raise typer.BadParameter(f"--format {format!r}: choose table or json")
+    frame = listing()
+    if format == "table":
+        findings, recorded = pl.col("findings").list.len(), pl.col("recorded").list.join(", ")
+        frame = frame.with_columns(findings.replace({0: None}), recorded.replace({"": None}))
+    print_frame(frame, format)
+
+
 def main() -> None:
     """Entry point: stated failures end with one line on stderr and exit code 1."""
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cxr_assets.cohorts.registry import cohort_spec, names
 
 
 def cxr(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
@@ -20,7 +23,19 @@ def cxr(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "run", "ingest", "synthesize", "query", "audit", "doctor", "warehouse", "ui", "pretrain-phantom"],
+    [
+        "demo",
+        "run",
+        "ingest",
+        "export",
+        "synthesize",
+        "query",
+        "audit",
+        "doctor",
+        "warehouse",
+        "ui",
+        "pretrain-phantom",
+    ],
 )
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = cxr(command, "--help", root=tmp_path)
@@ -75,3 +90,24 @@ def test_settings_show_where_they_come_from(tmp_path: Path) -> None:
     lines = cxr("config", "show", root=tmp_path).stdout.splitlines()
     (steps,) = [line for line in lines if line.startswith("synthesis.steps")]
     assert "33" in steps and "cxr.yaml" in steps
+
+
+def test_every_cohort_is_listed_with_its_terms_and_its_page(tmp_path: Path) -> None:
+    done = cxr("config", "cohorts", root=tmp_path / "nothing")
+    assert done.returncode == 0, done.stderr
+    listed = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert next(iter(listed)) == "phantom" and {"nih", "chexpert", "mimic", "openi"} < set(listed)
+    for name in names():
+        assert cohort_spec(name).terms in listed[name]
+    assert "age, sex " in listed["nih"] and "age, sex, race" in listed["chexpert"]
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_the_list_of_cohorts_is_data_on_request(tmp_path: Path) -> None:
+    rows = json.loads(cxr("config", "cohorts", "--format", "json", root=tmp_path).stdout)
+    assert {row["name"]: tuple(row["findings"]) for row in rows} == {n: cohort_spec(n).findings for n in names()}
+    (nih,) = [row for row in rows if row["name"] == "nih"]
+    assert (nih["recorded"], nih["title"], nih["terms"]) == (["age", "sex"], "ChestX-ray14", "nih-open")
+    checkout = Path(__file__).parents[1]
+    assert [row["page"] for row in rows if not (checkout / row["page"]).is_file()] == []
+    assert cxr("config", "cohorts", "--format", "xml", root=tmp_path).returncode == 2

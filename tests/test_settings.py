@@ -61,7 +61,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(
 
 
 def test_two_underscores_in_the_environment_go_one_level_down(tmp_path: Path) -> None:
-    environ = {"CXR_CHOICES__AGE_SCHEME": "adult4", "CXR_SYNTHESIS__METHODS": "[label_lora, other]", "CXR_DEVICE": "cpu"}
+    environ = {
+        "CXR_CHOICES__AGE_SCHEME": "adult4",
+        "CXR_SYNTHESIS__METHODS": "[label_lora, other]",
+        "CXR_DEVICE": "cpu",
+    }
     s = settings_of(tmp_path, environ=environ).settings
     assert (s.choices.age_scheme, s.synthesis.methods, s.device) == ("adult4", ["label_lora", "other"], "cpu")
 

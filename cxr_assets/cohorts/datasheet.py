@@ -21,7 +21,7 @@ from cxr_assets.outcomes import Outcome
 from cxr_assets.plots import data_uri, film_grid, heatmap
 from cxr_assets.project import Made, Parent, Project
 
-CODE_VERSION = "2"
+CODE_VERSION = "1"
 TEMPLATES = Path(__file__).parent
 FOLDER = "reports/datasheet"
 _FILMS_A_FINDING = 2
@@ -145,13 +145,13 @@ def draw_pictures(project: Project, cohort: CheckedCohort) -> dict[str, bytes]:
     """PNG by name: prevalence and missingness by subgroup, and typical films of each finding where there are films."""
     studies, findings = cohort.studies, cohort.spec.findings
     pictures = {}
-    prevalence = without_small(prevalence_by_group(studies, cohort.finding_values, findings), studies)
-    cells: dict[str, dict[str, float | None]] = {DISPLAY_NAMES[finding]: {} for finding in findings}
-    for row in prevalence.iter_rows(named=True):
-        cells[DISPLAY_NAMES[row["finding"]]][
-            f"{row['group']}" if row["group"] != UNKNOWN else f"{row['attribute']} ?"
-        ] = row["prevalence"]
-    pictures["prevalence"] = heatmap(cells, title="Positive share of stated labels, by subgroup")
+    if findings:
+        prevalence = without_small(prevalence_by_group(studies, cohort.finding_values, findings), studies)
+        cells: dict[str, dict[str, float | None]] = {DISPLAY_NAMES[finding]: {} for finding in findings}
+        for row in prevalence.iter_rows(named=True):
+            group = row["group"] if row["group"] != UNKNOWN else f"{row['attribute']} ?"
+            cells[DISPLAY_NAMES[row["finding"]]][group] = row["prevalence"]
+        pictures["prevalence"] = heatmap(cells, title="Positive share of stated labels, by subgroup")
     missing: dict[str, dict[str, float | None]] = {}
     for attribute, group, what, share in missingness_by_group(studies).iter_rows():
         missing.setdefault(f"{attribute} {group}", {})[f"no {what.removesuffix('_file').removesuffix('_years')}"] = (
@@ -180,6 +180,9 @@ def without_small(prevalence: pl.DataFrame, studies: pl.DataFrame) -> pl.DataFra
 
 def typical_films(cohort: CheckedCohort) -> tuple[list[str], list[str]]:
     """Stored films of each finding, those with the fewest other findings first, and what each shows."""
+    if not cohort.spec.findings:
+        shown = cohort.studies.filter(pl.col("image_file").is_not_null()).sort("study_id").head(16)
+        return shown["image_file"].to_list(), [view or "" for view in shown["view"]]
     films = cohort.studies.filter(
         pl.col("image_file").is_not_null() & (pl.col("view") != "LATERAL").fill_null(value=True)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +41,8 @@ _INDEX = {
     "offset_y": pl.Float64,
 }
 _PLACEMENT = tuple(Placement.__dataclass_fields__)
+_PLACED = {"study_id": pl.String, "image_digest": pl.String, "phash": pl.String, **{n: _INDEX[n] for n in _PLACEMENT}}
+_FILES = {"study_id": pl.String, "path": pl.String, "source_id": pl.String, "bytes": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def import_films(
     if studies["cohort"].n_unique() > 1:
         raise SettingsError("films: studies of several cohorts in one call; import one cohort at a time.")
     if studies.is_empty():
-        return _gathered(studies, [], "", size)
+        return _gathered(studies, [_Batch.of([], "")], "", size)
     cohort = str(studies["cohort"][0])
     folder = store.path(Path("images") / cohort)
     index_file = Path("work") / "films" / f"{cohort}.parquet"
@@ -102,21 +104,21 @@ def import_films(
         index = _Index.load(store, index_file, size=size, fit=fit)
         worker = FilmWorker(cohort_root.resolve(), folder, size, fit, index.known)
         tasks = list(studies.filter(pl.col("source_path").is_not_null()).select("study_id", "source_path").iter_rows())
-        results: list[FilmResult] = []
+        done = [_Batch.of([], cohort)]
         try:
             for hidden in folder.glob("*/.*.tmp"):
                 hidden.unlink(missing_ok=True)
             for batch in _results(worker, tasks, workers=workers):
-                results += batch
+                done.append(_Batch.of(batch, cohort))
                 index.add(batch)
                 store.put_frame(index_file, index.frame)
                 if progress:
-                    progress(f"films of {cohort}: {len(results)} of {len(tasks)}")
+                    progress(f"films of {cohort}: {sum(part.films for part in done)} of {len(tasks)}")
         except OSError as error:
             raise StorageError(
                 f"cannot write films under {folder}: {error.strerror or error}. Run again to go on."
             ) from error
-    return _gathered(studies, results, f"images/{cohort}", size)
+    return _gathered(studies, done, f"images/{cohort}", size)
 
 
 def add_films(
@@ -227,12 +229,18 @@ def _results(worker: FilmWorker, tasks: Sequence[tuple[str, str]], *, workers: i
         ) from error
 
 
-def _gathered(studies: pl.DataFrame, results: Iterable[FilmResult], folder: str, size: int) -> FilmImport:
-    """Tables of an import from its results."""
-    results = list(results)
-    cohort = str(studies["cohort"][0]) if studies.height else ""
-    placements = pl.DataFrame(
-        [
+@dataclass(frozen=True)
+class _Batch:
+    """What became of some films, as frames: a million results as objects would fill the memory."""
+
+    films: int
+    placements: pl.DataFrame
+    faults: pl.DataFrame
+    files: pl.DataFrame
+
+    @classmethod
+    def of(cls, results: Sequence[FilmResult], cohort: str) -> _Batch:
+        placements = [
             {
                 "study_id": r.study_id,
                 "image_digest": r.stored.digest,
@@ -241,14 +249,20 @@ def _gathered(studies: pl.DataFrame, results: Iterable[FilmResult], folder: str,
             }
             for r in results
             if r.stored
-        ],
-        schema={
-            "study_id": pl.String,
-            "image_digest": pl.String,
-            "phash": pl.String,
-            **{name: _INDEX[name] for name in _PLACEMENT},
-        },
-    )
+        ]
+        faults = [(cohort, r.path, None, "source_path", r.study_id, r.fault) for r in results if r.fault]
+        files = [(r.study_id, r.path, r.source_id, r.source_bytes) for r in results if r.source_id]
+        return cls(
+            len(results),
+            pl.DataFrame(placements, schema=_PLACED),
+            pl.DataFrame(faults, schema=TABLES["quarantine"].schema, orient="row"),
+            pl.DataFrame(files, schema=_FILES, orient="row"),
+        )
+
+
+def _gathered(studies: pl.DataFrame, parts: Sequence[_Batch], folder: str, size: int) -> FilmImport:
+    """Tables of an import from its batches."""
+    placements = pl.concat(part.placements for part in parts)
     digest = pl.col("image_digest")
     images = placements.select(
         "study_id",
@@ -258,14 +272,11 @@ def _gathered(studies: pl.DataFrame, results: Iterable[FilmResult], folder: str,
         pl.lit(size, pl.Int64).alias("height"),
     )
     bare = studies.drop("image_digest", "image_file", "width", "height", strict=False)
-    faults = [(cohort, r.path, None, "source_path", r.study_id, r.fault) for r in results if r.fault]
-    files = [(r.study_id, r.path, r.source_id, r.source_bytes) for r in results if r.source_id]
-    file_schema = {"study_id": pl.String, "path": pl.String, "source_id": pl.String, "bytes": pl.Int64}
     return FilmImport(
         studies=conform(bare.join(images, on="study_id", how="left", maintain_order="left"), "studies"),
         placements=placements.drop("image_digest"),
-        quarantine=pl.DataFrame(faults, schema=TABLES["quarantine"].schema, orient="row"),
-        files=pl.DataFrame(files, schema=file_schema, orient="row"),
+        quarantine=pl.concat(part.faults for part in parts),
+        files=pl.concat(part.files for part in parts),
     )
 
 

@@ -64,7 +64,10 @@ def alike(films: pl.DataFrame, others: pl.DataFrame | None = None, *, most: int 
             distance = np.bitwise_count(a[first] ^ b[other]).sum(axis=1)
             near = distance <= most
             found.append(
-                pl.DataFrame({"a": first[near], "b": other[near], "distance": distance[near].astype(np.int64)}, schema=found[0].schema)
+                pl.DataFrame(
+                    {"a": first[near], "b": other[near], "distance": distance[near].astype(np.int64)},
+                    schema=found[0].schema,
+                )
             )
     pairs = pl.concat(found).unique(["a", "b"])
     return pairs.select(

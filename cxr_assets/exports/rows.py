@@ -31,21 +31,27 @@ ROWS = {
 """``findings`` joins the positive ones by '|'; ``labels`` is JSON of all four-valued labels; ``file`` is under the root."""
 
 
-def export_rows(project: Project, what: What, *, split: str | None = None, method: str | None = None) -> pl.DataFrame:
+def export_rows(
+    project: Project, what: What, *, split: str | None = None, method: str | None = None, boxed: bool = False
+) -> pl.DataFrame:
     """Rows of ``ROWS``, in order of their ids.
 
     Args:
         what: stored real films, or synthetic images that passed their quality check.
         split: of real films; None takes all. Synthetic images are all of the train split.
         method: of synthetic images; None takes all that are there.
+        boxed: real films with a box alone.
 
     Raises:
         InputError: if nothing is left to export.
     """
     rows = _real(project, split) if what == "real" else _synthetic(project, method)
+    if boxed:
+        rows = rows.join(project.store.table("boxes"), left_on="image_id", right_on="study_id", how="semi")
     if rows.is_empty():
         chosen = f"split {split}" if what == "real" and split else f"method {method}" if method else "anything"
-        raise InputError(f"there is no {what} image of {chosen} under {project.store.root}. Nothing was written.")
+        image = f"{what} image with a box" if boxed else f"{what} image"
+        raise InputError(f"there is no {image} of {chosen} under {project.store.root}. Nothing was written.")
     return rows.sort("image_id")
 
 
@@ -58,14 +64,14 @@ def _real(project: Project, split: str | None) -> pl.DataFrame:
         captions = project.store.table("captions").select("study_id", "caption")
     findings = list(project.spec.findings)
     values = project.finding_values()
-    packed = values.select(
-        "study_id",
-        pl.concat_list(pl.when(pl.col(name) == 1).then(pl.lit(name)).otherwise(None) for name in findings)
-        .list.drop_nulls()
-        .list.join("|")
-        .alias("findings"),
-        pl.struct(findings).map_elements(json.dumps, return_dtype=pl.String).alias("labels"),
-    )
+    packed = values.select("study_id", findings=pl.lit(""), labels=pl.lit("{}"))
+    if findings:
+        positive = (pl.when(pl.col(name) == 1).then(pl.lit(name)).otherwise(None) for name in findings)
+        packed = values.select(
+            "study_id",
+            findings=pl.concat_list(positive).list.drop_nulls().list.join("|"),
+            labels=pl.struct(findings).map_elements(json.dumps, return_dtype=pl.String),
+        )
     rows = studies.join(packed, on="study_id", how="left").join(captions, on="study_id", how="left")
     return rows.select(
         image_id="study_id",

@@ -56,7 +56,7 @@ def export(
     target = out.expanduser().resolve()
     if target.exists():
         raise InputError(f"{target} is there already. Name a folder that is not; nothing was written.")
-    rows = export_rows(project, what, split=split, method=method)
+    rows = export_rows(project, what, split=split, method=method, boxed=form in NEED_BOXES)
     counts = gate(rows, despite=despite)
     hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     record = {

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from cxr_assets.errors import StorageError
-from cxr_assets.warehouse.reference import read_reference
+from cxr_assets.warehouse.reference import REFERENCE_FILE, read_reference
 from cxr_assets.warehouse.sqlfiles import literal, name, read_sql, sql_files
 
 PROVENANCE = "provenance"
@@ -93,19 +93,23 @@ def publish(root: Path | str) -> Path:
 
 
 def keep_published(root: Path | str) -> bool:
-    """Publish again if a table has parts that the published file does not show; returns whether that was needed.
+    """Publish again if the published file lacks a table that has parts, or holds other choices; returns whether it did.
 
-    A view over parts shows new ones by itself, but it can only be made once there is a first part.
+    A view over parts shows new ones by itself, but it can only be made once there is a first part. Reference tables are
+    written into the file.
     """
     root = Path(root).expanduser().resolve()
     filled = {d.table for d in declared_tables() if _first_part(root, d) is not None}
+    reference = read_reference(root)
+    chosen = {d.table: reference.get(d.table, []) for d in declared_tables() if d.asset == REFERENCE}
     try:
         with duckdb.connect(str(root / PUBLISHED), read_only=True, config=_CONFIG) as con:
             sql = "select view_name from duckdb_views() where schema_name = 'parts' and contains(sql, 'read_parquet')"
             shown = {view for (view,) in con.execute(sql).fetchall()}
+            held = {table: list(map(list, con.execute(f"from parts.{name(table)}").fetchall())) for table in chosen}
     except duckdb.Error:  # not there yet, of another version, or held by a client that opened it for writing
-        shown = set()
-    if filled <= shown:
+        shown, held = set(), {}
+    if filled <= shown and held == chosen:
         return False
     publish(root)
     return True
@@ -161,7 +165,7 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> 
     reference = read_reference(root)
     for declared in declared_tables():
         if rows := reference.get(declared.table) if declared.asset == REFERENCE else None:
-            con.execute(_reference_view(declared, rows))
+            _create_reference(con, root, declared, rows)
         first = _first_part(root, declared)
         if first is None:
             continue
@@ -179,11 +183,23 @@ def _create_views(con: duckdb.DuckDBPyConnection, root: Path, *, lazy: bool) -> 
             raise unreadable(root, f"table {declared.table!r}", error) from error
 
 
+def _create_reference(con: duckdb.DuckDBPyConnection, root: Path, declared: Declared, rows: list[list[Any]]) -> None:
+    """View of a reference table. It is read once: values that do not fit must be said here, not by some query."""
+    width = len(declared.columns)
+    try:
+        if any(len(row) != width for row in rows):
+            raise ValueError(f"rows must be {width} values wide")
+        con.execute(_reference_view(declared, rows))
+        con.execute(f"from parts.{name(declared.table)}")
+    except (ValueError, duckdb.Error) as error:
+        raise StorageError(
+            f"{root / REFERENCE_FILE}, table {declared.table!r}: {str(error).splitlines()[0]}. Delete the file; the next run"
+            " writes it again."
+        ) from error
+
+
 def _reference_view(declared: Declared, rows: list[list[Any]]) -> str:
     """DDL of a reference table's view: its rows as literals."""
-    width = len(declared.columns)
-    if any(len(row) != width for row in rows):
-        raise StorageError(f"reference.json: table {declared.table!r} has rows that are not {width} values wide.")
     values = ", ".join(f"({', '.join('null' if v is None else literal(str(v)) for v in row)})" for row in rows)
     names = ", ".join(name(column) for column, _ in declared.columns)
     casts = _columns(declared)["casts"]

@@ -21,7 +21,8 @@ def read_reference(root: Path) -> Rows:
         return {}
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} cannot be read ({error}). Delete it; the next run writes it again.") from error
-    if not isinstance(rows, dict) or not all(isinstance(table, list) for table in rows.values()):
+    tables = list(rows.values()) if isinstance(rows, dict) else [None]
+    if not all(isinstance(table, list) and all(isinstance(row, list) for row in table) for table in tables):
         raise StorageError(f"{path} does not hold tables. Delete it; the next run writes it again.")
     return rows
 

@@ -32,3 +32,9 @@ left join parts.age_bins as bins
     on bins.age_scheme = schemes.age_scheme
     and studies.age_years >= bins.from_years
     and (bins.below_years is null or studies.age_years < bins.below_years);
+
+-- Patients with the race of the axis in force.
+create or replace view patients as
+select patients.*, if(choices.race_axis = 'race_only', patients.race_only, patients.race5) as race
+from parts.patients as patients
+left join parts.choices as choices on true;

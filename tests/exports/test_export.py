@@ -23,6 +23,7 @@ from cxr_assets.exports.rows import export_rows, gate
 from cxr_assets.project import Project
 from cxr_assets.warehouse.terms import MAY_EXPORT, STRICTNESS
 from tests.cohorts.conftest import BOX_HEADER, NIH_HEADER, nih_row
+from tests.helpers import write_table
 
 NAMES = ("00000001_000.png", "00000002_000.png", "00000003_000.png")
 
@@ -104,9 +105,27 @@ def test_every_export_carries_its_terms_and_is_logged(project: Project, tmp_path
     before = set(project.store.path("exports").glob("*.json"))
     done = write.export(project, "real", form, tmp_path / "out")
     assert "nih-open" in (done.folder / "TERMS.md").read_text()
-    assert json.loads((done.folder / "export.json").read_text())["terms"] == {"nih-open": 3}
+    count = 1 if form in ("yolo", "coco") else 3  # one film has a box
+    assert (
+        json.loads((done.folder / "export.json").read_text())["terms"] == {"nih-open": count} and done.images == count
+    )
     (log,) = set(project.store.path("exports").glob("*.json")) - before
     assert json.loads(log.read_text())["folder"] == str(done.folder)
+
+
+def test_a_cohort_without_findings_is_exported_without_labels(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(project), "spec", project.spec.model_copy(update={"findings": ()}))
+    done = write.export(project, "real", "imagefolder", tmp_path / "out", split="test")
+    (line,) = (done.folder / "test" / "metadata.jsonl").read_text().splitlines()
+    assert json.loads(line)["labels"] == {} and json.loads(line)["findings"] == ""
+
+
+def test_boxes_of_a_split_that_has_none_are_no_export(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no real image with a box of split test"):
+        write.export(project, "real", "coco", tmp_path / "out", split="test")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("tag", [tag for tag in STRICTNESS if tag not in MAY_EXPORT])
@@ -182,3 +201,32 @@ def test_the_command_says_where_it_wrote(project: Project, tmp_path: Path) -> No
     assert done.exit_code == 0 and "exported 3 real images" in done.stdout
     with Image.open(io.BytesIO((tmp_path / "out" / "test" / "00000003_000.png").read_bytes())) as film:
         assert film.size == (32, 32)
+
+
+def test_synthetic_images_that_passed_go_out_with_what_was_asked_of_them(project: Project, tmp_path: Path) -> None:
+    names = ["a" * 8, "b" * 8, "c" * 8]
+    for number, name in enumerate(names):
+        project.store.put_bytes(f"images/synthetic/{name}.png", f"png {number}".encode())
+    images = pl.DataFrame(
+        {
+            "image_id": names,
+            "method": "label_lora",
+            "cohort": "nih",
+            "labels": ["edema|pleural_effusion", "edema", "edema"],
+            "prompt": "chest x-ray, edema",
+            "age_years": [50, 60, 70],
+            "sex": ["female", "unknown", "male"],
+            "race": "unknown",
+            "file": [f"images/synthetic/{name}.png" for name in names],
+            "passed_quality": [True, True, False],
+            "terms": "nih-open",
+        }
+    )
+    write_table(project, "synthetic_set", {"method": "label_lora"}, synthetic_set=images)
+    done = write.export(project, "synthetic", "imagefolder", tmp_path / "out", method="label_lora")
+    lines = [json.loads(line) for line in (done.folder / "train" / "metadata.jsonl").read_text().splitlines()]
+    assert done.images == 2 and [line["image_id"] for line in lines] == names[:2]
+    assert {name for name, value in lines[0]["labels"].items() if value == 1} == {"edema", "pleural_effusion"}
+    assert set(lines[0]["labels"].values()) == {0, 1} and list(lines[0]["labels"]) == list(project.grid.findings)
+    assert [(line["sex"], line["race"], line["age"]) for line in lines] == [("female", None, 50.0), (None, None, 60.0)]
+    assert (done.folder / "train" / f"{names[1]}.png").read_bytes() == b"png 1"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from cxr_assets.captions.clean import clean_captions
+from cxr_assets.cohorts.related import read_related
 from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.cohorts.study_checks import (
     BLOCKING_STUDY_CHECKS,
     STUDY_CHECKS,
     CheckedCohort,
-    related_studies,
     run_check,
 )
 from cxr_assets.outcomes import Outcome
@@ -96,6 +96,16 @@ def _no_test_patient(project: Project, manifest: Manifest) -> Outcome:
     return Outcome("no_held_out_patient", leaked == 0, {"leaked_patients": leaked}, blocking=True)
 
 
+def _views_as_chosen(project: Project, manifest: Manifest) -> Outcome:
+    rows = project.store.table("training_set_rows", manifest.partition).select("study_id").drop_nulls()
+    views = rows.join(project.store.table("studies").select("study_id", "view"), on="study_id")["view"]
+    lateral = int((views == "LATERAL").sum())
+    chosen = project.settings.choices.views
+    return Outcome(
+        "views_as_chosen", chosen == "all" or lateral == 0, {"lateral": lateral, "views": chosen}, blocking=True
+    )
+
+
 def _better_than_chance(project: Project, manifest: Manifest) -> Outcome:
     auroc = manifest.facts["validate_auroc"]
     return Outcome("better_than_chance", auroc > 0.5, {"validate_auroc": auroc})
@@ -139,7 +149,7 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "synthetic_images": ("quality",),
     "synthetic_catalogue": ("strata_complete",),
     "synthetic_set": ("pass_rate",),
-    "training_set": ("no_held_out_patient",),
+    "training_set": ("no_held_out_patient", "views_as_chosen"),
     "classifier": ("better_than_chance",),
     "predictions": ("one_score_each",),
     "fairness_scorecard": ("estimates_have_intervals",),
@@ -157,6 +167,7 @@ _FUNCTIONS: Mapping[str, Check] = {
     "strata_complete": _catalogue_complete,
     "pass_rate": _set_usable,
     "no_held_out_patient": _no_test_patient,
+    "views_as_chosen": _views_as_chosen,
     "better_than_chance": _better_than_chance,
     "one_score_each": _one_row_each,
     "estimates_have_intervals": _groups_covered,
@@ -167,6 +178,7 @@ BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
         "only_training_studies",
         "loss_is_finite",
         "no_held_out_patient",
+        "views_as_chosen",
         "one_score_each",
     }
 )
@@ -187,5 +199,5 @@ def checked_cohort(project: Project, manifest: Manifest) -> CheckedCohort:
         studies=project.studies(),
         tables={name: project.store.table(name) for name in TABLES},
         facts=manifest.facts,
-        related=related_studies(project.settings.related_roots),
+        related=read_related(project.settings.related_roots),
     )

@@ -25,6 +25,10 @@ class CurateSettings(BaseModel):
     options: dict[str, Any] = Field(
         default_factory=dict, description="the cohort's own options (docs/cohorts/<cohort>.md lists them)"
     )
+    follow_splits_of: list[Path] = Field(
+        default_factory=list,
+        description="data roots whose patients keep their splits here: cohorts that share films with this one",
+    )
     split_seed: int = Field(default=0, description="seed of the patient split where none is published")
     validate_share: float = Field(
         default=0.1, ge=0, lt=1, description="share of patients for choosing epochs and thresholds"
@@ -80,6 +84,9 @@ class CohortSpec(BaseModel):
     terms_url: str
     attribution: str
     patient_id_kind: str = "patient"
+    patient_namespace: str | None = Field(
+        default=None, description="data sets that say the same here use the same patient ids"
+    )
     box_frame: tuple[int, int] | None = Field(
         default=None,
         description="width and height of the image that the source's boxes are drawn on; None: the film itself",

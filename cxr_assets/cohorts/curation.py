@@ -10,8 +10,10 @@ from cxr_assets.cohorts.base import CuratedCohort, Describes
 from cxr_assets.cohorts.choices import apply_choices
 from cxr_assets.cohorts.profile import profile_of
 from cxr_assets.cohorts.registry import adapter
+from cxr_assets.cohorts.related import follow_splits
 from cxr_assets.errors import SettingsError
 from cxr_assets.project import Made, Project
+from cxr_assets.warehouse import Store
 from cxr_assets.warehouse.manifest import digest_json
 
 CODE_VERSION = "2"
@@ -29,7 +31,7 @@ def curate_studies(project: Project) -> Made:
         parents=[],
         code_version=CODE_VERSION,
         config=_config(project, is_phantom),
-        extra_inputs={} if is_phantom else _inputs(project),
+        extra_inputs={} if is_phantom else _inputs(project) | _followed(project),
     )
     if made := step.claim():
         return made
@@ -62,6 +64,12 @@ def curate_studies(project: Project) -> Made:
 def _config(project: Project, is_phantom: bool) -> Any:
     s = project.settings
     return {"phantom": s.phantom} if is_phantom else {"curate": s.curate, "size": s.films.size, "fit": s.films.fit}
+
+
+def _followed(project: Project) -> dict[str, str]:
+    """Digests of the studies whose splits are followed."""
+    roots = project.settings.curate.follow_splits_of
+    return {f"splits of {root}": Store(root).digest("studies") or "none" for root in roots}
 
 
 def _root(project: Project) -> Any:
@@ -104,14 +112,19 @@ def _read(project: Project) -> CuratedCohort:
     project.progress.say(
         f"{curated.spec.title}: {curated.studies.height} studies, {curated.quarantine.height} complaints"
     )
-    if project.settings.curate.tables_only:
-        return curated
-    return add_films(
-        curated,
-        root,
-        project.store,
-        size=films.size,
-        fit=films.fit,
-        workers=films.workers,
-        progress=project.progress.say,
-    )
+    if not project.settings.curate.tables_only:
+        curated = add_films(
+            curated,
+            root,
+            project.store,
+            size=films.size,
+            fit=films.fit,
+            workers=films.workers,
+            progress=project.progress.say,
+        )
+    if followed := project.settings.curate.follow_splits_of:
+        curated, changed = follow_splits(curated, followed)
+        project.progress.say(
+            f"{changed} studies follow the split that their patient has in {', '.join(map(str, followed))}"
+        )
+    return curated

@@ -15,8 +15,9 @@ from cxr_assets.cohorts.demographics import UNKNOWN
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.cohorts.labels import DISPLAY_NAMES
 from cxr_assets.cohorts.profile import missingness_by_group, prevalence_by_group
+from cxr_assets.cohorts.related import read_related
 from cxr_assets.cohorts.schema import TABLES
-from cxr_assets.cohorts.study_checks import STUDY_CHECKS, CheckedCohort, related_studies, run_check
+from cxr_assets.cohorts.study_checks import STUDY_CHECKS, CheckedCohort, run_check
 from cxr_assets.outcomes import Outcome
 from cxr_assets.plots import data_uri, film_grid, heatmap
 from cxr_assets.project import Made, Parent, Project
@@ -50,7 +51,7 @@ def write_datasheet(project: Project) -> Made:
         studies=project.studies(),
         tables={name: project.store.table(name) for name in TABLES},
         facts=manifest.facts,
-        related=related_studies(project.settings.related_roots),
+        related=read_related(project.settings.related_roots),
     )
     outcomes = [run_check(name, cohort) for name in STUDY_CHECKS]
     pictures = draw_pictures(project, cohort)

@@ -6,11 +6,11 @@ import hashlib
 import io
 import os
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -92,10 +92,19 @@ def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
     except Exception as error:  # a hostile file may raise anything from inside a decoder
         raise UnusableFilm(f"corrupt film: {type(error).__name__}: {error}") from error
     stored, placement = _square(grey, received, size=size, fit=fit)
-    buffer = io.BytesIO()
-    stored.save(buffer, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)  # a quarter of the time, and smaller
-    png = buffer.getvalue()
+    png = _encoded(stored)
     return DecodedFilm(png, hashlib.sha256(png).hexdigest(), placement, perceptual_hash(stored))
+
+
+def _encoded(film: Image.Image) -> bytes:
+    """PNG of a stored film: one filter and no search for matches, which a film's grain has none of (a third of the time)."""
+    png = imagecodecs.png_encode(
+        np.asarray(film),
+        level=1,
+        strategy=imagecodecs.PNG.STRATEGY.HUFFMAN_ONLY,
+        filter=imagecodecs.PNG.FILTER.UP,
+    )
+    return bytes(png)
 
 
 def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
@@ -111,6 +120,8 @@ def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
             raise UnusableFilm(f"film too large: {width} x {height} pixels, at most {LARGEST_PIXELS}")
         if film.format == "JPEG":
             film.draft("L", (2 * size, 2 * size))
+        if film.format == "PNG" and film.mode == "L" and "transparency" not in film.info:
+            return Image.fromarray(imagecodecs.png_decode(data)), received
         film.load()
         if film.mode in _SIXTEEN_BIT:
             return windowed(np.asarray(film)), received
@@ -144,6 +155,8 @@ def _square(grey: Image.Image, received: tuple[int, int], *, size: int, fit: Fit
     if grey.size != new:
         grey = grey.resize(new, Image.Resampling.LANCZOS, reducing_gap=3.0)
     left, top = ((size - side) // 2 for side in new)
+    if new == (size, size):
+        return grey, Placement(width, height, new[0] / width, new[1] / height, 0.0, 0.0)
     square = Image.new("L", (size, size), 0)
     square.paste(grey, (left, top))
     return square, Placement(width, height, new[0] / width, new[1] / height, float(left), float(top))

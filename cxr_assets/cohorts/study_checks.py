@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,11 +15,11 @@ import polars as pl
 from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, Expected
 from cxr_assets.cohorts.demographics import OLDEST, UNKNOWN
 from cxr_assets.cohorts.labels import CANONICAL, NO_FINDING, SUPPORT_DEVICES
-from cxr_assets.cohorts.likeness import alike
+from cxr_assets.cohorts.related import Related, comparable, in_other_splits, read_related
 from cxr_assets.cohorts.schema import TABLES, VIEWS
 from cxr_assets.cohorts.splits import shared_patients
 from cxr_assets.outcomes import Outcome
-from cxr_assets.warehouse.terms import STRICTNESS
+from cxr_assets.warehouse.terms import STRICTNESS, strictest
 
 ENOUGH_RACE = 0.8
 """Share of studies with a recorded race below which a cohort that records it is warned of."""
@@ -42,7 +41,7 @@ class CheckedCohort:
     Attributes:
         studies: studies with ``age_bin`` and ``race`` as chosen.
         tables: every curated table by name.
-        related: films of other data roots whose cohorts share films with this one (``related_studies``).
+        related: studies of other data roots whose cohorts share films with this one (``read_related``).
         facts: facts of the manifest.
     """
 
@@ -50,7 +49,7 @@ class CheckedCohort:
     studies: pl.DataFrame
     tables: Mapping[str, pl.DataFrame]
     facts: Mapping[str, Any]
-    related: pl.DataFrame
+    related: Related
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         try:
@@ -61,7 +60,7 @@ class CheckedCohort:
     @classmethod
     def of(cls, cohort: CuratedCohort, studies: pl.DataFrame) -> CheckedCohort:
         """A cohort that has not been stored."""
-        return cls(cohort.spec, studies, cohort.tables(), {}, related_studies([]))
+        return cls(cohort.spec, studies, cohort.tables(), {}, read_related([]))
 
     def complaints(self, *kinds: str) -> int:
         """Rows of the quarantine of some kinds."""
@@ -149,25 +148,20 @@ def ids_are_whole(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
 def patients_in_one_split(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
     """[6] No patient is in two splits, here or in a related cohort that shares films with this one."""
     shared = shared_patients(cohort.studies)
-    across = _across_cohorts(cohort)
+    across = in_other_splits(cohort.studies, cohort.films, cohort.related)
+    asked = bool(cohort.related.unread) or cohort.related.studies.height > 0
+    provable = not cohort.related.unread and (not asked or comparable(cohort.studies, cohort.films, cohort.related))
     facts = {
         "patients": cohort.studies["patient_id"].n_unique(),
         "in_two_splits": shared.height,
-        "related_films": cohort.related.height,
-        "films_in_another_split_of_a_related_cohort": across["study_id"].n_unique(),
+        "related_studies": cohort.related.studies.height,
+        "in_another_split_of_a_related_cohort": across["patient_id"].n_unique(),
+        "related_roots_without_studies": ", ".join(cohort.related.unread),
         "examples": _listed(pl.concat([shared["patient_id"], across["patient_id"].unique().sort()])),
     }
-    return shared.is_empty() and across.is_empty(), facts
-
-
-def _across_cohorts(cohort: CheckedCohort) -> pl.DataFrame:
-    """Our studies whose film a related cohort has in another split; training there and testing here leaks a patient."""
-    ours = cohort.films.select("study_id", "phash")
-    pairs = alike(ours, cohort.related.select("study_id", "phash"))
-    here = cohort.studies.select("study_id", "patient_id", "split")
-    there = cohort.related.select(study_b="study_id", other_split="split")
-    joined = pairs.rename({"study_a": "study_id"}).join(here, on="study_id").join(there, on="study_b")
-    return joined.filter(pl.col("split") != pl.col("other_split"))
+    if not provable:
+        facts["not_provable"] = "a related data root has no studies, or neither patient ids nor films can be compared"
+    return shared.is_empty() and across.is_empty() and provable, facts
 
 
 def no_film_in_two_splits(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
@@ -323,7 +317,11 @@ def terms_on_every_row(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
     """[19] Every study carries terms that are known; 'unknown' may be used here and never exported."""
     tags = dict(cohort.studies["terms"].value_counts().iter_rows())
     stray = [tag for tag in tags if tag not in STRICTNESS]
-    return not stray and "unknown" not in tags, {f"studies_{tag}": count for tag, count in tags.items()}
+    told = {f"studies_{tag}": count for tag, count in tags.items()}
+    if stray:
+        return False, told | {"nobody_knows": ", ".join(map(str, stray))}
+    looser = STRICTNESS.index(cohort.spec.terms) < STRICTNESS.index(strictest(tags))
+    return "unknown" not in tags and not looser, told | {"cohort": cohort.spec.terms}
 
 
 def strata_counted(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
@@ -401,19 +399,3 @@ def run_check(name: str, cohort: CheckedCohort) -> Outcome:
     """One check by name."""
     passed, facts = STUDY_CHECKS[name](cohort)
     return Outcome(name, bool(passed), facts, blocking=name in BLOCKING_STUDY_CHECKS)
-
-
-def related_studies(roots: list[Path]) -> pl.DataFrame:
-    """Stored films of other data roots, as far as they are there: ``study_id, phash, split``.
-
-    Study ids are prefixed by the number of the root, since two cohorts may use the same.
-    """
-    frames = [pl.DataFrame(schema={"study_id": pl.String, "phash": pl.String, "split": pl.String})]
-    for number, root in enumerate(roots):
-        films, studies = (root / "tables" / name / "part-0.parquet" for name in ("films", "studies"))
-        if films.is_file() and studies.is_file():
-            hashes = pl.read_parquet(films, columns=["study_id", "phash"], hive_partitioning=False, glob=False)
-            splits = pl.read_parquet(studies, columns=["study_id", "split"], hive_partitioning=False, glob=False)
-            named = pl.concat_str(pl.lit(f"{number}:"), "study_id").alias("study_id")
-            frames.append(hashes.join(splits, on="study_id").select(named, "phash", "split"))
-    return pl.concat(frames)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, Expected, patient
 from cxr_assets.cohorts.choices import Choices, apply_choices
 from cxr_assets.cohorts.profile import moved, prevalence_by_group, profile_of
 from cxr_assets.cohorts.registry import cohort_spec
+from cxr_assets.cohorts.related import Related, read_related
 from cxr_assets.cohorts.schema import TABLES, conform
 from cxr_assets.cohorts.study_checks import (
     BLOCKING_STUDY_CHECKS,
     STUDY_CHECKS,
     CheckedCohort,
-    related_studies,
     run_check,
 )
 
@@ -69,11 +68,11 @@ def cohort(
     *,
     spec: CohortSpec = SPEC,
     facts: dict[str, Any] | None = None,
-    related: pl.DataFrame | None = None,
-    **tables: pl.DataFrame,
+    related: Related | None = None,
+    **tables: pl.DataFrame | None,
 ) -> CheckedCohort:
     frame = studies() if frame is None else frame
-    films = frame.select("cohort", "study_id", phash=pl.Series(HASHES)).with_columns(
+    hashed = frame.select("cohort", "study_id", phash=pl.Series(HASHES)).with_columns(
         *(pl.lit(100, pl.Int64).alias(name) for name in ("source_width", "source_height")),
         *(pl.lit(1.0).alias(name) for name in ("scale_x", "scale_y", "offset_x", "offset_y")),
     )
@@ -91,8 +90,10 @@ def cohort(
         }
     )
     flow = pl.DataFrame({"cohort": ["c"] * 2, "source": ["t.csv"] * 2, "step": ["read", "kept"], "rows": [40, 40]})
+    if tables.get("films", hashed) is None:
+        tables["films"] = TABLES["films"].empty()
     given = {
-        "films": films,
+        "films": hashed,
         "sources": sources,
         "waterfall": flow,
         **{
@@ -109,7 +110,7 @@ def cohort(
         **given,
     )
     seen = apply_choices(made.studies, Choices())
-    return CheckedCohort(spec, seen, made.tables(), facts or {}, related_studies([]) if related is None else related)
+    return CheckedCohort(spec, seen, made.tables(), facts or {}, read_related([]) if related is None else related)
 
 
 @pytest.mark.parametrize("name", STUDY_CHECKS)
@@ -211,11 +212,38 @@ def test_a_difference_names_what_was_found_and_expected() -> None:
     assert facts["edema 1"] == "12 found, 25 expected"
 
 
+def elsewhere(unread: tuple[str, ...] = (), **columns: list[Any]) -> Related:
+    """Two test studies of another data root."""
+    rows: dict[str, Any] = {
+        "study_id": ["0:x", "0:y"],
+        "patient_id": ["q1", "q2"],
+        "namespace": [None, None],
+        "split": ["test", "test"],
+        "phash": [None, None],
+    }
+    schema = dict.fromkeys(rows, pl.String)
+    return Related(pl.DataFrame(rows | columns, schema=schema), unread)
+
+
 def test_a_film_that_a_related_cohort_tests_on_may_not_train_here() -> None:
-    related = pl.DataFrame({"study_id": ["0:x", "0:y"], "phash": [HASHES[0], HASHES[39]], "split": ["test", "test"]})
-    outcome = run_check("patients_in_one_split", cohort(related=related))
+    outcome = run_check("patients_in_one_split", cohort(related=elsewhere(phash=[HASHES[0], HASHES[39]])))
     assert not outcome.passed and outcome.blocking
-    assert outcome.facts["films_in_another_split_of_a_related_cohort"] == 1 and "p00" in outcome.facts["examples"]
+    assert outcome.facts["in_another_split_of_a_related_cohort"] == 1 and "p00" in outcome.facts["examples"]
+
+
+def test_a_patient_whom_a_related_cohort_tests_on_may_not_train_here() -> None:
+    ours = studies(cohort=["nih"] * 40)
+    leak = elsewhere(patient_id=["p00", "p19"], namespace=["nih", "nih"])
+    outcome = run_check("patients_in_one_split", cohort(ours, related=leak))
+    assert not outcome.passed and outcome.facts["examples"] == "p00"
+    other_ids = elsewhere(patient_id=["p00", "p19"], namespace=["elsewhere", "elsewhere"])
+    assert "not_provable" in run_check("patients_in_one_split", cohort(ours, films=None, related=other_ids)).facts
+
+
+@pytest.mark.parametrize("related", [elsewhere(), elsewhere(unread=("/no/such/root",))])
+def test_what_cannot_be_proven_does_not_pass(related: Related) -> None:
+    outcome = run_check("patients_in_one_split", cohort(related=related))
+    assert not outcome.passed and "not_provable" in outcome.facts
 
 
 def test_two_films_of_one_patient_may_look_alike() -> None:
@@ -225,10 +253,6 @@ def test_two_films_of_one_patient_may_look_alike() -> None:
 
 def test_ages_may_fall_by_the_year_that_calendars_are_good_to() -> None:
     assert run_check("ages_plausible", cohort(studies(age_years=[30.0, 29.0] * 20))).passed
-
-
-def test_related_roots_that_are_not_there_are_no_fault(tmp_path: Path) -> None:
-    assert related_studies([tmp_path]).is_empty()
 
 
 def test_small_strata_are_named() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_assets.captions.templates import PromptTemplate
-from cxr_assets.errors import InputError
 from cxr_assets.cohorts.film_reader import filmed
+from cxr_assets.errors import InputError
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.synthesis.plan import (
     age_range,

@@ -55,7 +55,12 @@ def read_challenge(root: Path, ledger: Ledger) -> Readings:
     films = rows.group_by("image", maintain_order=True).agg(
         pl.col(ROW).first(), pl.col("reader").n_unique().cast(pl.Int64).alias("readers")
     )
-    boxed = rows.filter(found).with_columns(box_finding()).drop_nulls("finding")
+    drawn = rows.filter(found).with_columns(box_finding())
+    boxed = drawn.drop_nulls("finding")
+    # A row is a reading and a box: as a reading of 'something is there' it is kept, as a box it may have no finding.
+    boxes = f"{source} (boxes)"
+    ledger.open(boxes, rows=drawn.height)
+    ledger.unused(boxes, kind="class outside the vocabulary", rows=drawn.height - boxed.height)
     return Readings(
         films=films.with_columns(source=pl.lit(source), split_native=pl.lit("train"), agreed=pl.lit(False)),
         votes=rows.select("image", "reader", "label").unique(maintain_order=True),

@@ -370,6 +370,14 @@ def pretrain_phantom(
     typer.echo(json.dumps(record["samples"], indent=1))
 
 
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the tables that every cohort ends in, column by column, as Markdown."""
+    from cxr_assets.cohorts.schema_page import schema_page
+
+    typer.echo(schema_page(), nl=False)
+
+
 @config_app.command("show")
 def config_show(cohort: Cohort = None, storage: Storage = None, preset: Preset = None) -> None:
     """Print every setting, its value and where it comes from."""

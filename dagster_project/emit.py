@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from cxr_assets.checks import BLOCKING, CHECKS, check_partition
+from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.describe import Description, describe
 from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Made, Project
@@ -76,7 +77,8 @@ def _schema(project: Project, made: Made) -> dict[str, Any]:
     for entry in made.manifest.files:
         if entry.path.startswith(f"tables/{main}/") and entry.path.endswith(".parquet"):
             schema = pl.read_parquet_schema(project.store.path(entry.path))
-            columns = [dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()]
+            meanings = {c.name: c.meaning for c in TABLES[main].columns} if main in TABLES else {}
+            columns = [dg.TableColumn(name, str(dtype), meanings.get(name)) for name, dtype in schema.items()]
             return {
                 "dagster/column_schema": dg.TableSchema(columns=columns),
                 "dagster/row_count": made.manifest.rows[main],

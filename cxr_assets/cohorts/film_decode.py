@@ -40,12 +40,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class DecodedFilm:
-    """PNG bytes of the stored film, its perceptual hash, and where its pixels came from."""
+    """PNG bytes of the stored film, where its pixels came from, its perceptual hash, and what it was received as."""
 
     png: bytes
     digest: str
     placement: Placement
     phash: str
+    received_as: str
 
 
 class UnusableFilm(Exception):
@@ -84,7 +85,7 @@ def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            grey, received = _grey(data, size)
+            grey, received, form = _grey(data, size)
     except UnusableFilm:
         raise
     except UnidentifiedImageError as error:  # its text holds a memory address, which would differ from run to run
@@ -93,7 +94,7 @@ def decode_film(data: bytes, *, size: int, fit: Fit) -> DecodedFilm:
         raise UnusableFilm(f"corrupt film: {type(error).__name__}: {error}") from error
     stored, placement = _square(grey, received, size=size, fit=fit)
     png = _encoded(stored)
-    return DecodedFilm(png, hashlib.sha256(png).hexdigest(), placement, perceptual_hash(stored))
+    return DecodedFilm(png, hashlib.sha256(png).hexdigest(), placement, perceptual_hash(stored), form)
 
 
 def _encoded(film: Image.Image) -> bytes:
@@ -107,27 +108,28 @@ def _encoded(film: Image.Image) -> bytes:
     return bytes(png)
 
 
-def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
-    """8-bit grey image, possibly decoded at a reduced scale, and the size of the film as received."""
+def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int], str]:
+    """8-bit grey image, possibly decoded at a reduced scale, the size of the film as received, and its form."""
     if is_dicom(data):
-        from cxr_assets.cohorts.film_dicom import dicom_grey
+        from cxr_assets.cohorts.film_dicom import dicom_form, dicom_grey
 
         film = dicom_grey(data)
-        return film, film.size
+        return film, film.size, dicom_form(data)
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as film:
         width, height = received = film.size
         if width * height > LARGEST_PIXELS:
             raise UnusableFilm(f"film too large: {width} x {height} pixels, at most {LARGEST_PIXELS}")
+        form = f"{film.format} {film.mode}"
         if film.format == "JPEG":
             film.draft("L", (2 * size, 2 * size))
         if film.format == "PNG" and film.mode == "L" and "transparency" not in film.info:
-            return Image.fromarray(imagecodecs.png_decode(data)), received
+            return Image.fromarray(imagecodecs.png_decode(data)), received, form
         film.load()
         if film.mode in _SIXTEEN_BIT:
-            return windowed(np.asarray(film)), received
+            return windowed(np.asarray(film)), received, form
         if film.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-            return film.convert("RGB").convert("L"), received
-        return film.convert("L"), received
+            return film.convert("RGB").convert("L"), received, form
+        return film.convert("L"), received, form
 
 
 def windowed(deep: np.ndarray) -> Image.Image:

@@ -29,6 +29,12 @@ def refusal(tags: Dataset) -> str | None:
     return None
 
 
+def dicom_form(data: bytes) -> str:
+    """What a DICOM file's pixels were received as: transfer syntax, photometric interpretation, stored bits."""
+    tags = dcmread(io.BytesIO(data), stop_before_pixels=True)
+    return f"DICOM {tags.file_meta.TransferSyntaxUID.name}, {tags.PhotometricInterpretation}, {tags.BitsStored} bits"
+
+
 def dicom_grey(data: bytes) -> Image.Image:
     """8-bit grey picture of a DICOM file, in the order that the standard gives.
 

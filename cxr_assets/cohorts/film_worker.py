@@ -13,12 +13,13 @@ from cxr_assets.cohorts.film_folder import LEAVES_ROOT, is_inside
 
 @dataclass(frozen=True)
 class StoredFilm:
-    """A film in the store: its digest, its size in bytes, where its pixels came from, and its perceptual hash."""
+    """A film in the store: its digest, its size in bytes, where its pixels came from, its perceptual hash, what it was."""
 
     digest: str
     bytes: int
     placement: Placement
     phash: str
+    received_as: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class FilmWorker:
             stored = self.known.get(source_id)
             if stored is None or not self._is_stored(stored):
                 film = decode_film(data, size=self.size, fit=self.fit)
-                stored = StoredFilm(film.digest, len(film.png), film.placement, film.phash)
+                stored = StoredFilm(film.digest, len(film.png), film.placement, film.phash, film.received_as)
                 if not self._is_stored(stored):
                     self._write(film.digest, film.png)
         except UnusableFilm as fault:

@@ -33,6 +33,7 @@ _INDEX = {
     "digest": pl.String,
     "bytes": pl.Int64,
     "phash": pl.String,
+    "received_as": pl.String,
     "source_width": pl.Int64,
     "source_height": pl.Int64,
     "scale_x": pl.Float64,
@@ -41,7 +42,13 @@ _INDEX = {
     "offset_y": pl.Float64,
 }
 _PLACEMENT = tuple(Placement.__dataclass_fields__)
-_PLACED = {"study_id": pl.String, "image_digest": pl.String, "phash": pl.String, **{n: _INDEX[n] for n in _PLACEMENT}}
+_PLACED = {
+    "study_id": pl.String,
+    "image_digest": pl.String,
+    "phash": pl.String,
+    "received_as": pl.String,
+    **{n: _INDEX[n] for n in _PLACEMENT},
+}
 _FILES = {"study_id": pl.String, "path": pl.String, "source_id": pl.String, "bytes": pl.Int64}
 
 
@@ -51,7 +58,7 @@ class FilmImport:
 
     Attributes:
         studies: the studies, with image columns filled where a film was stored and null elsewhere.
-        placements: per stored study ``phash, source_width, source_height, scale_x, scale_y, offset_x, offset_y``.
+        placements: per stored study ``phash, received_as, source_width, source_height, scale_x, scale_y, offset_x, offset_y``.
         quarantine: films that could not be stored, with the reason; their studies are kept without one.
         files: per film read ``study_id, path, source_id, bytes``.
     """
@@ -179,7 +186,11 @@ class _Index:
         here = (pl.col("size") == size) & (pl.col("fit") == fit) & (pl.col("recipe") == RECIPE)
         self.known = {
             row["source_id"]: StoredFilm(
-                row["digest"], row["bytes"], Placement(**{name: row[name] for name in _PLACEMENT}), row["phash"]
+                row["digest"],
+                row["bytes"],
+                Placement(**{name: row[name] for name in _PLACEMENT}),
+                row["phash"],
+                row["received_as"],
             )
             for row in frame.filter(here).iter_rows(named=True)
         }
@@ -203,6 +214,7 @@ class _Index:
                 "digest": r.stored.digest,
                 "bytes": r.stored.bytes,
                 "phash": r.stored.phash,
+                "received_as": r.stored.received_as,
                 **asdict(r.stored.placement),
             }
             for r in results
@@ -245,6 +257,7 @@ class _Batch:
                 "study_id": r.study_id,
                 "image_digest": r.stored.digest,
                 "phash": r.stored.phash,
+                "received_as": r.stored.received_as,
                 **asdict(r.stored.placement),
             }
             for r in results

@@ -174,6 +174,7 @@ _TABLES = (
             _COHORT,
             _STUDY,
             _text("phash", "perceptual hash, 256 bits as 64 hex digits"),
+            _text("received_as", "format and mode, or transfer syntax, photometric interpretation and stored bits"),
             _number("source_width", "width as received in pixels"),
             _number("source_height", "height as received in pixels"),
             _number("scale_x", "stored pixels per received pixel, across", pl.Float64),

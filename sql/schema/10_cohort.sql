@@ -63,8 +63,8 @@ create table studies.boxes (
 
 -- One stored film: stored pixel = received pixel * scale + offset.
 create table studies.films (
-    cohort varchar, study_id varchar, phash varchar, source_width bigint, source_height bigint, scale_x double,
-    scale_y double, offset_x double, offset_y double
+    cohort varchar, study_id varchar, phash varchar, received_as varchar, source_width bigint, source_height bigint,
+    scale_x double, scale_y double, offset_x double, offset_y double
 );
 
 -- Two studies whose films are the same picture; distance is in bits of 256.

@@ -270,3 +270,12 @@ def test_the_real_films_are_all_stored(shared_data: Path, tmp_path: Path) -> Non
     assert done.quarantine.is_empty() and done.studies["image_digest"].n_unique() == some.height
     for file in done.studies.filter(pl.col("study_id").is_in(rgba))["image_file"]:
         assert read(tmp_path / file).std() > 20
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "form"), [("L", "PNG", "PNG L"), ("RGBA", "PNG", "PNG RGBA"), ("L", "JPEG", "JPEG L")]
+)
+def test_what_a_film_was_received_as_is_kept(mode: str, kind: str, form: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).convert(mode).save(buffer, kind)
+    assert decode_film(buffer.getvalue(), size=8, fit="pad").received_as == form

@@ -147,7 +147,7 @@ def test_a_missing_column_stops_the_curation(nih_root: Make, column: str) -> Non
 
 
 def test_no_table_no_rows_and_no_header_are_stated(nih_root: Make, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds none of Data_Entry_2017_v2020.csv"):
+    with pytest.raises(InputError, match=r"holds none of Data_Entry_2017_v2020\.csv"):
         curate(tmp_path)
     with pytest.raises(InputError, match="no rows"):
         curate(nih_root([]))

@@ -73,6 +73,7 @@ def cohort(
 ) -> CheckedCohort:
     frame = studies() if frame is None else frame
     hashed = frame.select("cohort", "study_id", phash=pl.Series(HASHES)).with_columns(
+        pl.lit("PNG L").alias("received_as"),
         *(pl.lit(100, pl.Int64).alias(name) for name in ("source_width", "source_height")),
         *(pl.lit(1.0).alias(name) for name in ("scale_x", "scale_y", "offset_x", "offset_y")),
     )

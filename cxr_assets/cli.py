@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from cxr_assets.cli_config import config_app
+from cxr_assets.cli_options import Arms, Cohort, Format, Preset, Root, Sets, Storage
 from cxr_assets.errors import CxrError
 from cxr_assets.settings import Resolved, resolve
 
@@ -25,23 +27,7 @@ app = typer.Typer(
         " `CXR_STORAGE`, or `storage/<cohort>`."
     ),
 )
-config_app = typer.Typer(no_args_is_help=True, help="Settings and where each comes from.")
 app.add_typer(config_app, name="config")
-
-Cohort = Annotated[
-    str | None,
-    typer.Option("--cohort", help="a data set (`cxr config cohorts` lists them); default `CXR_COHORT` or phantom"),
-]
-Storage = Annotated[Path | None, typer.Option("--storage", help="data root; default `CXR_STORAGE` or storage/<cohort>")]
-Root = Annotated[Path | None, typer.Option("--root", help="folder of the data set as received")]
-Preset = Annotated[str | None, typer.Option("--preset", help="profile: demo, cpu, gpu24, h200, or your own")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="any setting, e.g. `--set synthesis.steps=25`; repeatable")
-]
-Arms = Annotated[
-    str | None, typer.Option("--arms", help="arms to run, comma-separated, e.g. `real.r000,label_lora.r025`")
-]
-Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet (parquet goes to stdout)")]
 
 
 def _overrides(sets: list[str] | None, root: Path | None) -> dict[str, Any]:
@@ -368,44 +354,6 @@ def pretrain_phantom(
         progress=Progress(),
     )
     typer.echo(json.dumps(record["samples"], indent=1))
-
-
-@config_app.command("schema")
-def config_schema() -> None:
-    """Print the tables that every cohort ends in, column by column, as Markdown."""
-    from cxr_assets.cohorts.schema_page import schema_page
-
-    typer.echo(schema_page(), nl=False)
-
-
-@config_app.command("show")
-def config_show(cohort: Cohort = None, storage: Storage = None, preset: Preset = None) -> None:
-    """Print every setting, its value and where it comes from."""
-    from cxr_assets.settings import flatten
-
-    resolved = resolve(cohort=cohort, storage=storage, profile=preset)
-    for name, value in flatten(resolved.settings.model_dump(mode="json")).items():
-        origin = next(
-            (o for key, o in resolved.origins.items() if name == key or name.startswith(f"{key}.")), "default"
-        )
-        typer.echo(f"{name:<44} {value!s:<40} {origin}")
-
-
-@config_app.command("cohorts")
-def config_cohorts(format: Annotated[str, typer.Option("--format", help="table or json")] = "table") -> None:
-    """List the data sets that have an adapter: their findings, what is recorded of a patient, terms, and their page."""
-    import polars as pl
-
-    from cxr_assets.cohorts.registry import listing
-    from cxr_assets.output import print_frame
-
-    if format not in ("table", "json"):
-        raise typer.BadParameter(f"--format {format!r}: choose table or json")
-    frame = listing()
-    if format == "table":
-        findings, recorded = pl.col("findings").list.len(), pl.col("recorded").list.join(", ")
-        frame = frame.with_columns(findings.replace({0: None}), recorded.replace({"": None}))
-    print_frame(frame, format)
 
 
 def main() -> None:

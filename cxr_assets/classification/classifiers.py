@@ -81,7 +81,7 @@ def training_config(project: Project) -> dict[str, Any]:
     s = project.settings.classification
     kept = s.model_dump(exclude={"backbones", "seeds", "synthetic_weight"})
     choices = project.settings.choices
-    return kept | {"findings": project.grid.findings, "views": choices.views} | choices.labels
+    return kept | {"findings": project.grid.findings} | choices.films | choices.labels
 
 
 def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
@@ -250,8 +250,8 @@ def predict_test(project: Project, arm: Arm, learner: Learner) -> Made:
         config={
             "image_size": project.settings.classification.image_size,
             "findings": project.grid.findings,
-            "views": project.settings.choices.views,
-        },
+        }
+        | project.settings.choices.films,
         code_version=CODE_VERSION,
     )
     if made := step.claim():

@@ -74,6 +74,8 @@ def evaluation_films(project: Project, split: str) -> LabelledFilms:
     """
     s = project.settings.classification
     studies = project.filmed(split)
+    if sources := project.settings.choices.truth_from:
+        studies = studies.filter(pl.col("label_source").is_in(sources))
     studies = studies.sort("study_id").select("study_id", "patient_id", "image_file")
     labels = label_matrix(
         studies["study_id"].to_list(),

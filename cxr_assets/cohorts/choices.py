@@ -17,7 +17,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cxr_assets.cohorts.demographics import AGE_SCHEMES, age_scheme
-from cxr_assets.cohorts.labels import FINDINGS
+from cxr_assets.cohorts.labels import FINDINGS, LABEL_SOURCES
 from cxr_assets.errors import SettingsError
 
 RaceAxis = Literal["race5", "race_only"]
@@ -105,12 +105,23 @@ class Choices(BaseModel):
         "race5", description="race5: Hispanic ethnicity goes before race; race_only: race alone"
     )
     views: Views = Field("frontal", description="frontal: films known to be lateral are not learned from or scored")
+    truth_from: tuple[str, ...] = Field(
+        default=(),
+        description=f"label sources that classifiers are validated and scored on, all if empty: {', '.join(LABEL_SOURCES)}",
+    )
     label_policy: str = Field("u_ignore", description=f"how labels train: {', '.join(LABEL_POLICIES)}")
 
     @field_validator("age_scheme")
     @classmethod
     def _known_scheme(cls, name: str) -> str:
         return _named(name, age_scheme)
+
+    @field_validator("truth_from")
+    @classmethod
+    def _known_sources(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [source for source in given if source not in LABEL_SOURCES]:
+            raise ValueError(f"label source {unknown[0]!r} does not exist. Choose of {', '.join(LABEL_SOURCES)}.")
+        return given
 
     @field_validator("label_policy")
     @classmethod
@@ -125,6 +136,11 @@ class Choices(BaseModel):
             "age_version": age_scheme(self.age_scheme).version,
             "race_axis": self.race_axis,
         }
+
+    @property
+    def films(self) -> dict[str, Any]:
+        """What decides which films are validated and scored on."""
+        return {"views": self.views, "truth_from": list(self.truth_from)}
 
     @property
     def labels(self) -> dict[str, Any]:

@@ -38,6 +38,17 @@ FINDINGS: tuple[str, ...] = tuple(DISPLAY_NAMES)
 CANONICAL: tuple[str, ...] = FINDINGS[:14]
 EXTRA: tuple[str, ...] = FINDINGS[14:]
 
+LABEL_SOURCES = (
+    "nlp_report",
+    "radiologist_image",
+    "radiologist_report",
+    "crowd_majority",
+    "mesh",
+    "image_level_class",
+    "generator",
+)
+"""Who or what made a label."""
+
 NIH_LABELS: Mapping[str, str] = MappingProxyType(
     {
         "Atelectasis": "atelectasis",

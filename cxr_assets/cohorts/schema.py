@@ -9,22 +9,13 @@ from types import MappingProxyType
 import polars as pl
 
 from cxr_assets.cohorts.demographics import RACES, SEXES
-from cxr_assets.cohorts.labels import FINDINGS
+from cxr_assets.cohorts.labels import FINDINGS, LABEL_SOURCES
 from cxr_assets.cohorts.race import ETHNICITIES, RACE_AXES, RACE_DETAILS
 from cxr_assets.errors import InputError
 
 SPLITS = ("train", "validate", "test")
 VIEWS = ("PA", "AP", "LATERAL")
 ID_KINDS = ("patient", "study", "report", "image")
-LABEL_SOURCES = (
-    "nlp_report",
-    "radiologist_image",
-    "radiologist_report",
-    "crowd_majority",
-    "mesh",
-    "image_level_class",
-    "generator",
-)
 SECTIONS = ("findings", "impression", "indication", "comparison", "narrative", "last_paragraph")
 ROLES = ("image", "label", "demographics", "report", "split", "box")
 

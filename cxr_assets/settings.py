@@ -274,9 +274,14 @@ def resolve(
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
-        raise SettingsError(f"settings of {root}: {told}") from error
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_given(e)}" for e in error.errors())
+        raise SettingsError(f"settings of {root}: {told}") from None
     return Resolved(cohort, root, settings, origins)
+
+
+def _given(fault: Any) -> str:
+    """What was given, but never a cohort's options: a secret may be among them."""
+    return "" if "options" in fault["loc"] else f" (given {fault['input']!r})"
 
 
 def _profile_of(cohort: str) -> str:

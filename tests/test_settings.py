@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from cxr_assets.cli import app
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.errors import InputError, SettingsError
 from cxr_assets.settings import PRESETS, Resolved, find_preset, load_preset, resolve
@@ -142,3 +144,16 @@ def test_every_built_in_method_is_a_valid_preset(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PRESETS / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_built_in_profile_resolves(path: Path, tmp_path: Path) -> None:
     assert resolve(storage=tmp_path, profile=path.stem, environ={}).root == tmp_path.resolve()
+
+
+def test_a_secret_is_neither_kept_nor_echoed(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="env:NAME") as caught:
+        resolve(cohort="table", storage=tmp_path, overrides={"curate.options.site_salt": "hunter2"})
+    assert "hunter2" not in str(caught.value) and caught.value.__cause__ is None
+    done = CliRunner().invoke(
+        app,
+        ["ingest", "--cohort", "table", "--storage", str(tmp_path / "r"), "--set", "curate.options.site_salt=hunter2"],
+    )
+    assert done.exit_code != 0 and not (tmp_path / "r" / "cxr.yaml").exists()
+    pointed = resolve(cohort="table", storage=tmp_path, overrides={"curate.options.site_salt": "env:SALT"})
+    assert pointed.settings.curate.options == {"site_salt": "env:SALT"}

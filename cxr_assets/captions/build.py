@@ -1,4 +1,8 @@
-"""Captions of a cohort, with the fate of every study: used, truncated or dropped, and why."""
+"""Captions of a cohort, with the fate of every study: used, truncated or dropped, and why.
+
+An age that the source has cut off at the top (``topcoded`` in ``age_flags``) is written as 90 years, for 90 and more: the
+figure that stands in its place (90, 91) is nobody's age.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,10 @@ CAPTIONS = pl.Schema(
 )
 """``source`` is where the body came from: labels, impression, findings, or demographics where the header is all."""
 FATES = pl.Schema({"study_id": pl.String, "fate": pl.String, "reason": pl.String})
+TOP_AGE = 90.0
+"""Age that a caption gives to everybody whose age is cut off at the top."""
+HAS_PRIOR_REFERENCE = "has_prior_reference: speaks of an earlier film"
+"""Reason beside the fate of a study whose section of the report does; part of the reason, after any others."""
 _STAND_INS = ("narrative", "last_paragraph")
 """Sections that only some sources have; their absence is no reason."""
 _SECTION_ORDER = ("impression", "findings", *_STAND_INS)
@@ -72,10 +80,11 @@ def build_captions(
     the header alone: saying "no finding" there would teach the generator that an unlabelled film is a normal one.
 
     ``impression``: the impression, else the findings section, with de-identification marks out; a study whose sections
-    are empty or mostly marks is dropped.
+    are empty or mostly marks is dropped. Where the section speaks of an earlier film the reason of the fate says so; the
+    text is not changed.
 
     Args:
-        studies: studies table of one cohort.
+        studies: studies table of one cohort; ``age_flags`` may be absent.
         values: ``study_id`` and one column for each finding of the cohort's vocabulary.
         reports: reports table; may be empty for ``labels``.
         policy: what the body is made of.
@@ -86,7 +95,7 @@ def build_captions(
     if policy not in ("labels", "impression"):
         raise SettingsError(f"caption policy {policy!r} does not exist. Choose labels or impression.")
     template = template or PromptTemplate()
-    people = studies.select("cohort", "study_id", "age_years", "sex", "race").rows()
+    people = studies.select("cohort", "study_id", _told_age(studies), "sex", "race").rows()
     headers = {study: template.header(age=age, sex=sex, race=race) for _, study, age, sex, race in people}
     if policy == "labels":
         named = [finding for finding in values.columns if finding != "study_id"]
@@ -108,6 +117,15 @@ def build_captions(
         captions=pl.DataFrame(captions, schema=CAPTIONS, orient="row"),
         fates=pl.DataFrame(fates, schema=FATES, orient="row"),
     )
+
+
+def _told_age(studies: pl.DataFrame) -> pl.Expr:
+    """``age_years`` as captions give it."""
+    age = pl.col("age_years")
+    if "age_flags" not in studies.columns:
+        return age
+    topcoded = pl.col("age_flags").str.split("|").list.contains("topcoded")
+    return pl.when(topcoded & age.is_not_null()).then(pl.lit(TOP_AGE)).otherwise(age).alias("age_years")
 
 
 def _label_draft(header: str, values: Mapping[str, int | None]) -> _Draft:
@@ -133,6 +151,7 @@ def _report_draft(header: str, sections: Mapping[str, str]) -> _Draft:
             continue
         body = caption_body(sections[section])
         if body.text is not None:
+            reasons += [HAS_PRIOR_REFERENCE] if body.has_prior_reference else []
             return _Draft(header, tuple(body.text.split()), section, "; ".join(reasons) or None)
         reasons.append(f"{section}: {body.reason}")
     return _Draft(header, reason="; ".join(reasons), dropped=True)

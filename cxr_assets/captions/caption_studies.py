@@ -8,7 +8,7 @@ from cxr_assets.captions.budget import Tokenizer
 from cxr_assets.captions.build import build_captions
 from cxr_assets.project import Made, Parent, Project
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 TokenizerOf = Callable[[Sequence[str]], Tokenizer]
 
 

@@ -7,13 +7,11 @@ from typing import Any
 import polars as pl
 
 from cxr_assets.captions.budget import CLIP_TOKENS
+from cxr_assets.captions.sections import PRIOR_REFERENCE
 
 _MARKS = r"_{2,}|X{3,}|\[\*\*"
 _DATES = r"\b\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b|\b(?:19|20|21)\d{2}-\d{2}-\d{2}\b|\b\d{1,2}:\d{2} ?(?:AM|PM|am|pm)\b"
 _NAMES = r"\b(?:Dr|Drs|Mr|Mrs|Ms|Prof)\.? [A-Z][a-z]+|\bMD\b|\bM\.D\."
-_PRIOR = (
-    r"(?i)\b(?:compared? (?:to|with)|as compared|since the (?:prior|previous)|previous (?:exam|study|film|radiograph))"
-)
 
 
 def clean_captions(captions: pl.DataFrame, fates: pl.DataFrame) -> tuple[bool, dict[str, Any]]:
@@ -37,5 +35,5 @@ def clean_captions(captions: pl.DataFrame, fates: pl.DataFrame) -> tuple[bool, d
     shares = {f"fate_{fate}": count for fate, count in fates["fate"].value_counts(sort=True).iter_rows()}
     shares |= {f"from_{source}": count for source, count in captions["source"].value_counts(sort=True).iter_rows()}
     quantiles = {f"tokens_{q:.0%}": tokens.quantile(q) for q in (0.5, 0.95, 1.0)} if tokens.len() else {}
-    told = {"speaks_of_an_earlier_film": text.str.contains(_PRIOR).sum(), "over_budget": over}
+    told = {"speaks_of_an_earlier_film": text.str.contains(PRIOR_REFERENCE).sum(), "over_budget": over}
     return not any(unclean.values()) and over == 0, {**unclean, **told, **shares, **quantiles}

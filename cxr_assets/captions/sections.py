@@ -11,15 +11,24 @@ _MARK = re.compile(r"X{2,}|_{2,}")
 _BRACKETED = re.compile(r"\[\*\*.*?\*\*\]", re.DOTALL)
 _LIST_NUMBER = re.compile(r"(?:^|(?<=[\s.;:]))\d{1,2}[.)](?=\s|$)")
 _END_PUNCTUATION = re.compile(r"[.,;:!?]+$")
+PRIOR_REFERENCE = (
+    r"(?i)\b(?:compared? (?:to|with)|in comparison (?:to|with)|as compared|since the (?:prior|previous)"
+    r"|(?:previous|prior) (?:chest )?(?:exam|stud(?:y|ies)|film|radiograph))"
+)
+"""Words that speak of an earlier film: what changed since is nothing that one film can show."""
 
 
 @dataclass(frozen=True)
 class CaptionBody:
-    """A caption body, or None with the reason why there is none. ``marks`` is the share of words that were lost."""
+    """A caption body, or None with the reason why there is none. ``marks`` is the share of words that were lost.
+
+    ``has_prior_reference`` is true where the section speaks of an earlier film.
+    """
 
     text: str | None
     reason: str | None
     marks: float
+    has_prior_reference: bool = False
 
 
 def caption_body(section: str, *, most_marks: float = MOST_MARKS) -> CaptionBody:
@@ -47,4 +56,4 @@ def caption_body(section: str, *, most_marks: float = MOST_MARKS) -> CaptionBody
     text = text.strip()
     if not re.search(r"[A-Za-z]{2}", text):
         return CaptionBody(None, "empty section", share)
-    return CaptionBody(text, None, share)
+    return CaptionBody(text, None, share, re.search(PRIOR_REFERENCE, " ".join(section.split())) is not None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.demographics import RACES, SEXES, UNKNOWN, age_scheme
@@ -43,6 +43,15 @@ class CurateSettings(BaseModel):
             "validate": self.validate_share,
             "train": 1 - self.validate_share - self.test_share,
         }
+
+    @field_validator("options")
+    @classmethod
+    def _no_secret_in_clear(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Settings are kept beside the data and in its run table: what is secret may only be pointed at."""
+        for name, value in options.items():
+            if name.endswith(("salt", "secret", "password")) and not str(value).startswith(("env:", "file:")):
+                raise ValueError(f"{name} is secret: write env:NAME or file:PATH. Nothing was kept.")
+        return options
 
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> CurateSettings:
@@ -182,7 +191,10 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def cohort_options(settings: CurateSettings, model: type[Options], *, cohort: str) -> Options:
-    """The cohort's own options as its model. Raises SettingsError for one that it does not have, or a wrong value."""
+    """The cohort's own options as its model. Raises SettingsError for one that it does not have, or a wrong value.
+
+    What is given for a secret (an option of type ``SecretStr``) is in no message.
+    """
     for given in settings.options:
         if given not in model.model_fields:
             known = ", ".join(model.model_fields) or "none"
@@ -193,8 +205,18 @@ def cohort_options(settings: CurateSettings, model: type[Options], *, cohort: st
     try:
         return model.model_validate(settings.options)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
-        raise SettingsError(f"curate.options of cohort {cohort!r}: {told}") from error
+        told = []
+        for fault in error.errors():
+            place = ".".join(map(str, fault["loc"]))
+            given = f" (given {fault['input']!r})" if place and not _is_secret(model, str(fault["loc"][0])) else ""
+            told.append(f"{place}: {fault['msg'].removeprefix('Value error, ')}{given}")
+        # Without its cause, which shows what was given.
+        raise SettingsError(f"curate.options of cohort {cohort!r}: {'; '.join(told)}") from None
+
+
+def _is_secret(model: type[BaseModel], option: str) -> bool:
+    kind = model.model_fields[option].annotation
+    return SecretStr in (kind, *get_args(kind))
 
 
 def vocabulary(spec: CohortSpec) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -95,12 +97,18 @@ def _inputs(project: Project) -> dict[str, str]:
 
 
 def _listing(project: Project) -> str:
-    """Digest of names, sizes and times of the files as received: cheap, and changes when a file does."""
-    root = _root(project)
+    """Digest of names, sizes and times of the files as received: cheap, and changes when a file does.
+
+    They are those in the cohort's folder, and those in the files and folders that the cohort's options name.
+    """
+    given = project.settings.curate.options
+    named = {name: str(value) for name, value in given.items() if isinstance(value, str | Path)}
+    places = {"": _root(project), **{name: Path(value) for name, value in named.items() if os.path.exists(value)}}
     rows = []
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        stat = path.stat()
-        rows.append([path.relative_to(root).as_posix(), stat.st_size, int(stat.st_mtime)])
+    for name, place in sorted(places.items()):
+        for path in sorted(p for p in (place, *place.rglob("*")) if p.is_file()):
+            stat = path.stat()
+            rows.append([name, path.relative_to(place).as_posix(), stat.st_size, stat.st_mtime_ns])
     return digest_json(rows)
 
 

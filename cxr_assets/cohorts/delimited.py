@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from cxr_assets.cohorts.delimited_records import Shape, fields_of, is_blank, lines_of, records, spanning
+from cxr_assets.cohorts.unpack import unpacked
 from cxr_assets.errors import InputError
 
 ROW = "row"
 """Column that holds the line in the file, the header being line 1."""
+_MARK = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8; further down in a file it is a character like others."""
 SEPARATORS = (",", ";", "\t", "|")
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -86,21 +84,22 @@ def read_delimited(
     Args:
         path: the file.
         cohort: named in errors.
-        multiline: whether a quoted field may hold line ends. Where it may not, every line is parsed by itself, so that
-            a stray quote spoils its own line only.
+        multiline: whether a quoted field may hold line ends. A stray quote spoils its own line only, whether it may or
+            not; how rows of several lines are told from it is said at ``delimited_records.spanning``.
         separator: what stands between fields; None takes the one of ``SEPARATORS`` that the header has most of.
         encoding: of the text; None finds it (``decode``).
         named: from a published column name to the one that the column has here; ``str.strip`` keeps what stands there.
 
     Returns:
         Columns under their normal names (``named``); columns without a name are dropped. A row may lack or
-        exceed the header's fields by empty ones only, else it is ragged.
+        exceed the header's fields by empty ones only, else it is ragged; so it is where a quote is left open. Every line
+        that is not blank belongs to one row, and a ragged row is one line.
 
     Raises:
         InputError: for a file that cannot be read, has no header or names a column twice.
     """
     data = read_bytes(path, cohort=cohort)
-    plain = _unpacked(data, path, cohort=cohort)
+    plain = unpacked(data, path, cohort=cohort)
     try:
         plain = plain if encoding is None else plain.decode(encoding).encode()
     except UnicodeError as error:
@@ -109,28 +108,6 @@ def read_delimited(
         plain, what=path.name, cohort=cohort, multiline=multiline, separator=separator, named=named
     )
     return Delimited(path, hashlib.sha256(data).hexdigest(), len(data), header, rows, ragged)
-
-
-def _unpacked(data: bytes, path: Path, *, cohort: str) -> bytes:
-    """The text in a file, or InputError where it is not packed as its name says."""
-    try:
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                tables = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
-                if len(tables) != 1:
-                    raise InputError(
-                        f"cohort {cohort!r}: {path.name} holds {len(tables)} files, expected one table."
-                        " Unpack it, and leave the table. Nothing was written."
-                    )
-                return archive.read(tables[0])
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
-        packing = {".gz": "gzip", ".zip": "zip"}[path.suffix]
-        raise InputError(
-            f"cohort {cohort!r}: {path.name} is no {packing} file ({error}). Nothing was written."
-        ) from error
-    return data
 
 
 def parse_delimited(
@@ -151,26 +128,23 @@ def parse_delimited(
     if separator is None:
         line = data[: data.find(b"\n")] if b"\n" in data else data
         separator = max(SEPARATORS, key=lambda mark: line.count(mark.encode()))
-    whole = _at_once(data, separator, multiline=multiline)
+    whole = _at_once(data, separator, what=what, cohort=cohort, multiline=multiline, named=named)
     if whole is not None:
-        header, columns, lines = whole
-        names = _names(header, what, cohort, named)
-        rows = pl.DataFrame([column.alias(name) for name, column in zip(names, columns, strict=True) if name])
-        none = pl.DataFrame(schema={ROW: pl.Int64, "line": pl.String})
-        return tuple(header), rows.insert_column(0, lines.alias(ROW)), none
-    records = _records(data.decode(), separator, multiline=multiline)
-    _, header = next(records, (0, []))
+        return whole
+    lines = lines_of(data.decode())
+    top = next((index for index, line in enumerate(lines) if not is_blank(line, separator)), len(lines))
+    header = _header(lines[top] if top < len(lines) else "", separator, what, cohort)
     names = _names(header, what, cohort, named)
-    width = len(names)
-    least = max(index for index, name in enumerate(names) if name) + 1
     good: list[list[str]] = []
     numbers: list[int] = []
     bad: list[tuple[int, str]] = []
-    for number, fields in records:
-        if len(fields) < least or any(fields[width:]):
-            bad.append((number, separator.join(fields)[:200]))
+    shape = Shape.of(lines[top], names, separator)
+    after = lines[top + 1 :]
+    for start, fields in records(after, shape, multiline=multiline):
+        if fields is None:
+            bad.append((top + start + 2, after[start][:200]))
         else:
-            numbers.append(number)
+            numbers.append(top + start + 2)
             good.append(fields)
     found = {name: [fields[index] for fields in good] for index, name in enumerate(names) if name}
     rows = pl.DataFrame(found, schema=dict.fromkeys(found, pl.String))
@@ -183,7 +157,7 @@ def _utf8(data: bytes) -> bytes:
     if data.isascii():
         return data
     if data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        plain = data.removeprefix(b"\xef\xbb\xbf")
+        plain = data.removeprefix(_MARK)
         try:
             plain.decode()
         except UnicodeDecodeError:
@@ -191,6 +165,17 @@ def _utf8(data: bytes) -> bytes:
         else:
             return plain
     return decode(data).encode(errors="replace")
+
+
+def _header(line: str, separator: str, what: str, cohort: str) -> list[str]:
+    """Fields of a header line. Raises InputError where it leaves a quote open."""
+    header = fields_of(line, separator)
+    if header is None:
+        raise InputError(
+            f"cohort {cohort!r}: the header line of {what} has a quote that is not closed on it. Write the header on one"
+            " line. Nothing was written."
+        )
+    return header
 
 
 def _names(header: list[str], what: str, cohort: str, named_as: Callable[[str], str]) -> list[str]:
@@ -204,19 +189,27 @@ def _names(header: list[str], what: str, cohort: str, named_as: Callable[[str], 
     return names
 
 
-def _at_once(data: bytes, separator: str, *, multiline: bool) -> tuple[list[str], list[pl.Series], pl.Series] | None:
-    """Header, columns and line numbers, or None where not every row is proven to have as many fields as the header."""
+def _at_once(
+    data: bytes, separator: str, *, what: str, cohort: str, multiline: bool, named: Callable[[str], str]
+) -> tuple[tuple[str, ...], pl.DataFrame, pl.DataFrame] | None:
+    """As ``parse_delimited``, or None where not every row is proven to have the header's shape."""
     first, _, body = data.partition(b"\n")
     body = body.rstrip(b"\r\n")
-    header = _one(first.rstrip(b"\r").decode(), separator)
-    width, mark = len(header), separator.encode()
-    if width < 2 or not body or first.count(b'"') % 2 or not first.strip():
+    top = first.rstrip(b"\r").decode()
+    if not body or not top.strip() or "\r" in top:
         return None
-    if body[:1] in b"\r\n" or b"\n\n" in body or b"\n\r\n" in body or body.count(b"\r") != body.count(b"\r\n"):
+    header = fields_of(top, separator)
+    if header is None or len(header) < 2:
         return None
-    if b"\r" in first.rstrip(b"\r"):
+    if (
+        body.startswith(_MARK)
+        or body[:1] in b"\r\n"
+        or b"\n\n" in body
+        or b"\n\r\n" in body
+        or body.count(b"\r") != body.count(b"\r\n")
+    ):
         return None
-    quoted = b'"' in body
+    quoted, width, mark = b'"' in body, len(header), separator.encode()
     if body.count(b'"') % 2:
         return None
     if quoted and multiline:
@@ -233,58 +226,39 @@ def _at_once(data: bytes, separator: str, *, multiline: bool) -> tuple[list[str]
         )
     except pl.exceptions.PolarsError:
         return None
+    names = _names(header, what, cohort, named)
     breaks = within = 0
-    lines = pl.int_range(2, frame.height + 2, dtype=pl.Int64, eager=True)
+    numbers = pl.int_range(2, frame.height + 2, dtype=pl.Int64, eager=True)
     if quoted:
         ends = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
         breaks = int(ends.sum())
         within = int(frame.select(pl.sum_horizontal(pl.all().str.count_matches(separator, literal=True)).sum()).item())
-        lines = lines + ends.cast(pl.Int64).cum_sum().shift(1, fill_value=0)
-        # A quote that is never closed swallows the lines after it, which the counts below tell; on the last line it has
-        # nothing to swallow, and the two readers differ in what they make of it.
-        last = body[body.rfind(b"\n") + 1 :].decode()
-        if _one(last, separator)[-1] != frame.item(-1, -1):
-            return None
+        numbers = numbers + ends.cast(pl.Int64).cum_sum().shift(1, fill_value=0)
     if breaks and not multiline:
-        return None
-    if multiline and frame.select(pl.all_horizontal(pl.all().str.strip_chars() == "").any()).item():
         return None
     if frame.height + breaks != body.count(b"\n") + 1 or body.count(mark) - within != frame.height * (width - 1):
         return None
-    return header, frame.get_columns(), lines
+    if quoted and not _agrees(frame, ends, numbers, body, Shape.of(top, names, separator)):
+        return None
+    rows = pl.DataFrame([frame.to_series(index).alias(name) for index, name in enumerate(names) if name])
+    none = pl.DataFrame(schema={ROW: pl.Int64, "line": pl.String})
+    return tuple(header), rows.insert_column(0, numbers.alias(ROW)), none
 
 
-def _records(text: str, separator: str, *, multiline: bool) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every line that is not blank."""
-    if multiline:
-        return _whole(text, separator)
-    lines = _LINE_END.split(text)
-    if '"' in text:
-        return ((number, _one(line, separator)) for number, line in enumerate(lines, start=1) if line.strip())
-    return ((number, line.split(separator)) for number, line in enumerate(lines, start=1) if line.strip())
+def _agrees(frame: pl.DataFrame, ends: pl.Series, numbers: pl.Series, body: bytes, shape: Shape) -> bool:
+    """Whether rows that are read at once and run over several lines are what ``spanning`` makes of them.
 
-
-def _one(line: str, separator: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=separator))
-    except csv.Error:
-        return [line]
-
-
-def _whole(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_keep_ends(text), delimiter=separator)
-    start = 1
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            fields = [f"unreadable: {error}"]
-        if any(field.strip() for field in fields):
-            yield start, fields
-        start = reader.line_num + 1
-
-
-def _keep_ends(text: str) -> Iterable[str]:
-    return (line + "\n" for line in _LINE_END.split(text))
+    A quote that nobody closes swallows lines, so that such a row shows it. The last line has nothing to swallow, and is
+    looked at by itself.
+    """
+    long = ends > 0
+    if long.any():
+        lines = body.split(b"\n")
+        places = zip(numbers.filter(long), ends.filter(long), frame.filter(long).iter_rows(), strict=True)
+        for number, more, row in places:
+            part = [line.decode() for line in lines[number - 2 : number - 1 + more]]
+            if spanning(part, 0, shape) != (list(row), more + 1):
+                return False
+    if long[-1]:
+        return True
+    return fields_of(body[body.rfind(b"\n") + 1 :].decode().rstrip("\r"), shape.separator) == list(frame.row(-1))

@@ -16,14 +16,19 @@ from cxr_assets.errors import InputError
 
 @dataclass
 class _Account:
-    """Rows of one source."""
+    """Rows of one source; ``used`` are those that were counted among what is kept, if they were."""
 
     read: int
     dropped: dict[str, int] = field(default_factory=dict)
+    used: int | None = None
+
+    @property
+    def left(self) -> int:
+        return self.read - sum(self.dropped.values())
 
     @property
     def kept(self) -> int:
-        return self.read - sum(self.dropped.values())
+        return self.left if self.used is None else self.used
 
 
 class Ledger:
@@ -63,7 +68,11 @@ class Ledger:
         self.file(source, digest=table.digest, size=table.size, release=release)
         fields = len([name for name in table.header if name.strip()])
         self._complain(
-            table.ragged, source, None, pl.col("line"), f"malformed row: expected the header's {fields} fields"
+            table.ragged,
+            source,
+            None,
+            pl.col("line"),
+            f"malformed row: expected the header's {fields} fields, quotes closed",
         )
         self._count(source, "malformed row", table.ragged.height)
         return table.rows.select(ROW, *(pl.col(normal).alias(name) for name, normal in short.items()))
@@ -98,6 +107,27 @@ class Ledger:
     def unused(self, source: str, *, kind: str, rows: int) -> None:
         """Count rows that are sound but not about this cohort's studies; they are no complaint."""
         self._count(source, kind, rows)
+
+    def close(self, source: str, *, kept: int) -> None:
+        """State how many rows of a source are really in the curated tables, once all of it is read.
+
+        Args:
+            source: an open account, whose rows map one to one to what is counted.
+            kept: rows found by counting the outcome, not by taking what was dropped from what was read.
+
+        Raises:
+            InputError: where some rows are neither dropped nor kept.
+        """
+        self._accounts[source].used = kept
+        self._balance(source)
+
+    def _balance(self, source: str) -> None:
+        account = self._accounts[source]
+        if account.kept != account.left or account.kept < 0:
+            raise InputError(
+                f"cohort {self.spec.name!r}: the rows of {source} do not add up: {account.read} read,"
+                f" {account.read - account.left} dropped, {account.kept} kept. Report this. Nothing was written."
+            )
 
     def _count(self, source: str, kind: str, rows: int) -> None:
         if rows:
@@ -136,11 +166,10 @@ class Ledger:
         return pl.DataFrame(rows, schema=TABLES["sources"].schema)
 
     def waterfall(self) -> pl.DataFrame:
-        """Rows read, dropped by kind and kept, of every source."""
+        """Rows read, dropped by kind and kept, of every source. Raises InputError where they do not add up."""
         rows = []
         for source, account in self._accounts.items():
-            if account.kept < 0:
-                raise InputError(f"cohort {self.spec.name!r}: {source} lost more rows than it has ({account}).")
+            self._balance(source)
             steps = [("read", account.read), *((f"dropped: {kind}", n) for kind, n in account.dropped.items())]
             rows += [(self.spec.name, source, step, n) for step, n in [*steps, ("kept", account.kept)]]
         return pl.DataFrame(rows, schema=TABLES["waterfall"].schema, orient="row")

@@ -8,13 +8,12 @@ import polars as pl
 
 from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, patients_of
 from cxr_assets.cohorts.delimited import ROW, Delimited, read_delimited
-from cxr_assets.cohorts.film_folder import LEAVES_ROOT, locate_films
 from cxr_assets.cohorts.labels import NIH_FINDINGS, nih_values
 from cxr_assets.cohorts.ledger import Ledger, relative
 from cxr_assets.cohorts.nih_boxes import read_boxes
 from cxr_assets.cohorts.nih_rows import sound_rows, with_demographics
 from cxr_assets.cohorts.nih_splits import assign, read_lists
-from cxr_assets.cohorts.rows import find_columns, need_file
+from cxr_assets.cohorts.rows import find_columns, need_file, with_named_films
 from cxr_assets.cohorts.schema import TABLES, conform
 from cxr_assets.errors import InputError
 
@@ -52,8 +51,9 @@ class NihAdapter:
         lists = read_lists(root, ledger)
         rows = with_demographics(rows, source, ledger)
         rows = assign(rows, lists, settings=settings, source=source, ledger=ledger)
-        rows = _films(rows, root, source, ledger, look=not settings.tables_only)
+        rows = with_named_films(rows, root, FILM_FOLDERS, source=source, ledger=ledger, look=not settings.tables_only)
         studies = _studies(rows, spec)
+        ledger.close(source, kept=studies.height)
         boxes, box_sources = read_boxes(root, rows, ledger)
         study_sources = [
             rows.select(
@@ -88,28 +88,6 @@ def _variant(table: Delimited) -> str:
         *(["trailing comma"] if names[-1] == "" else []),
     ]
     return f"{table.path.name.split('.')[0]}: {', '.join(traits)}"
-
-
-def _films(rows: pl.DataFrame, root: Path, source: str, ledger: Ledger, *, look: bool) -> pl.DataFrame:
-    """Add ``source_path``: null, with a note, for a film that is missing or would be read from outside the root."""
-    if not look:
-        return rows.with_columns(pl.lit(None, pl.String).alias("source_path"))
-    films = locate_films(root, FILM_FOLDERS)
-    rows = rows.with_columns(
-        pl.col("image").replace_strict(films.found, default=None, return_dtype=pl.String).alias("source_path")
-    )
-    absent = pl.col("source_path").is_null()
-    outside = pl.col("image").is_in(list(films.refused))
-    kind, _, hint = LEAVES_ROOT.partition(": ")
-    ledger.note(rows.filter(absent & outside), source=source, column="image", kind=kind, hint=hint)
-    ledger.note(
-        rows.filter(absent & ~outside),
-        source=source,
-        column="image",
-        kind="missing film",
-        hint="not in images/ or images_0NN/images/; the study is kept without a film",
-    )
-    return rows
 
 
 def _studies(rows: pl.DataFrame, spec: CohortSpec) -> pl.DataFrame:

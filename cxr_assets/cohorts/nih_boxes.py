@@ -50,6 +50,7 @@ def read_boxes(root: Path, rows: pl.DataFrame, ledger: Ledger) -> tuple[pl.DataF
         "height",
         pl.lit(source).alias("source"),
     )
+    ledger.close(source, kept=curated.height)
     return conform(curated, "boxes"), conform(linked, "study_sources")
 
 

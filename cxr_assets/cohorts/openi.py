@@ -30,9 +30,11 @@ class OpeniAdapter:
         """Read reports, headings and, where they are at hand, the projections; see ``CohortAdapter.curate``."""
         ledger = Ledger(self.spec)
         if (root / XML_FOLDER).is_dir():
-            reports = read_xml_folder(root, XML_FOLDER, ledger)
+            source = XML_FOLDER
+            reports = read_xml_folder(root, source, ledger)
         elif (root / TABLE_NAME).is_file():
-            reports = read_table(root / TABLE_NAME, TABLE_NAME, ledger)
+            source = TABLE_NAME
+            reports = read_table(root / source, source, ledger)
         else:
             raise InputError(
                 f"cohort 'openi': {root} holds neither {XML_FOLDER}/ nor {TABLE_NAME}. Unpack NLMCXR_reports.tgz "
@@ -40,6 +42,7 @@ class OpeniAdapter:
             )
         images, image_sources = find_images(root, reports, ledger)
         studies = _studies(reports, images, settings, self.spec)
+        ledger.close(source, kept=studies["exam_id"].n_unique())
         labels = {report.uid: openi_values(report.headings) for report in reports}
         values = pl.DataFrame(
             [{"study_id": study, **labels[uid]} for study, uid in studies.select("study_id", "exam_id").iter_rows()],

@@ -138,6 +138,13 @@ def with_race(
     return rows.drop("race_known_text").with_columns(pl.lit(RACE_TABLE_VERSION).alias("harmonisation"))
 
 
+FLOAT_ID = (
+    r"^[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"  # 7.0  12.5  1.2E37  8.39e+35
+    r"|^[+-]?[0-9]+[eE][+-][0-9]+$"  # 1e+05
+    r"|^[+-]?[0-9][eE][0-9]{1,3}$"  # 1e16
+)
+"""A number that a program made of an id. Without point and sign, only what a program writes: one digit, a power that a
+float reaches; so that hexadecimal ids (``12e4567``) stay ids."""
 UNSAFE_PATH = r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|[\x00-\x1f]"
 """What a path in a table must not hold: a step up, an absolute start, a drive, a control character."""
 
@@ -198,7 +205,7 @@ def with_named_films(
     Null, with a note, for a film that is missing or would be read from outside the root.
 
     Args:
-        rows: ``column`` holds the films' names without their suffix.
+        rows: ``column`` holds the films' names; a film is found whatever suffix stands there, or none.
         folders: glob patterns relative to the root; see ``locate_films``.
         suffixes: what a film's name may end in; where it comes with two of them, the first of these wins.
         look: False leaves all null without a note (tables only).
@@ -209,11 +216,12 @@ def with_named_films(
     ranked = sorted(films.found, key=lambda name: suffixes.index(f".{name.rpartition('.')[2].lower()}"), reverse=True)
     places = {name.rpartition(".")[0]: films.found[name] for name in ranked}
     refused = [name.rpartition(".")[0] for name in films.refused]
-    found = pl.col(column).replace_strict(places, default=None, return_dtype=pl.String)
-    rows = rows.with_columns(found.alias("source_path"))
+    endings = "|".join(suffix.removeprefix(".") for suffix in suffixes)
+    stem = pl.col(column).str.replace(rf"(?i)\.(?:{endings})$", "")
+    rows = rows.with_columns(stem.replace_strict(places, default=None, return_dtype=pl.String).alias("source_path"))
     kind, _, hint = LEAVES_ROOT.partition(": ")
     where = " or ".join("the folder itself" if folder == "." else folder for folder in folders)
-    absent, outside = pl.col("source_path").is_null(), pl.col(column).is_in(refused)
+    absent, outside = pl.col("source_path").is_null(), stem.is_in(refused)
     for lost, what, why in (
         (absent & outside, kind, hint),
         (absent & ~outside, "missing film", f"not in {where}; the study is kept without a film"),

@@ -6,11 +6,12 @@ from cxr_assets.cohorts.schema import TABLES, Column
 
 _INTRODUCTION = """# The tables that every cohort ends in
 
-One row of `studies` is one image of one patient (or one report where its image is not at hand). Ids are text. Labels keep their four
-values: 1 positive, 0 negative, -1 uncertain, null not mentioned; what a source has no label for is null, never 0. What the source
-wrote stands in the columns that end in `_raw`, byte for byte; beside it what it was read as, how that was decided, and what is odd about it.
-Null is unknown: counted, never imputed, never merged into a group. `age_bin` and `race` are no columns: they are
-[choices](choices.md) that the views make. A frame that does not fit is refused by table, column, row and value.
+One row of `studies` is one image of one patient (or one report where its image is not at hand). Ids are text. Labels keep
+their four values: 1 positive, 0 negative, -1 uncertain, null not mentioned; what a source has no label for is null, never 0.
+What the source wrote stands in the columns that end in `_raw`, byte for byte; beside it what it was read as, how that was
+decided, and what is odd about it. Null is unknown: counted, never imputed, never merged into a group. `age_bin` and `race`
+are no columns: they are [choices](choices.md) that the views make. A frame that does not fit is refused by table, column,
+row and value.
 
 This page is printed by `cxr config schema`.
 """

@@ -16,6 +16,7 @@ from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, Expected
 from cxr_assets.cohorts.demographics import OLDEST, UNKNOWN
 from cxr_assets.cohorts.labels import CANONICAL, NO_FINDING, SUPPORT_DEVICES
 from cxr_assets.cohorts.related import Related, comparable, in_other_splits, read_related
+from cxr_assets.cohorts.rows import FLOAT_ID
 from cxr_assets.cohorts.schema import TABLES, VIEWS
 from cxr_assets.cohorts.splits import shared_patients
 from cxr_assets.outcomes import Outcome
@@ -137,8 +138,10 @@ def films_unique_and_there(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]
 
 def ids_are_whole(cohort: CheckedCohort) -> tuple[bool, dict[str, Any]]:
     """[5] Ids are text that never was a float, and an image lies in one exam of one patient."""
-    odd = pl.col("patient_id").str.contains(r"\.0$|[0-9]e\+|^nan$")
-    floats = cohort.studies.filter(odd | pl.col("study_id").str.contains(r"\.0$|[0-9]e\+"))
+    within = r"\.0$|[0-9][eE]\+"
+    patient, study = pl.col("patient_id"), pl.col("study_id")
+    odd = patient.str.contains(rf"{FLOAT_ID}|{within}|^nan$") | study.str.contains(rf"{FLOAT_ID}|{within}")
+    floats = cohort.studies.filter(odd)
     exams = cohort.studies.filter(pl.col("exam_id").is_not_null()).select("exam_id", "patient_id").unique()
     torn = exams.filter(pl.col("exam_id").is_duplicated())["exam_id"].unique()
     facts = {"float_ids": floats.height, "exams_of_two_patients": torn.len(), "examples": _listed(torn)}

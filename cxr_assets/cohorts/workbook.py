@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from cxr_assets.cohorts.delimited import ROW, Delimited, column_names, normal_name, read_bytes
+from cxr_assets.cohorts.unpack import most_of, too_large
 from cxr_assets.errors import InputError
 
 WORKBOOKS = (".xlsx", ".xls", ".xlsb", ".ods")
@@ -27,9 +29,12 @@ def read_workbook(
         named: from a published column name to the one that the column has here.
 
     Raises:
-        InputError: for a file that is no workbook, lacks the sheet, has no header or names a column twice.
+        InputError: for a file that is no workbook, would unpack to more than a table is long, lacks the sheet, has no
+            header or names a column twice.
     """
     data = read_bytes(path, cohort=cohort)
+    if _unpacked_size(data) > most_of(len(data)):
+        raise too_large(path, len(data), cohort=cohort)
     try:
         frame = pl.read_excel(
             io.BytesIO(data),
@@ -64,3 +69,12 @@ def read_workbook(
         rows=rows.filter(~blank),
         ragged=pl.DataFrame(schema={ROW: pl.Int64, "line": pl.String}),
     )
+
+
+def _unpacked_size(data: bytes) -> int:
+    """Bytes that a workbook unpacks to by its own directory; 0 where it is packed in no zip, as old ones are."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return 0

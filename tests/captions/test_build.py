@@ -8,6 +8,7 @@ from transformers import CLIPTokenizer
 
 from cxr_assets.captions import PromptTemplate, build_captions
 from cxr_assets.captions.budget import count_tokens, fit_caption
+from cxr_assets.captions.build import HAS_PRIOR_REFERENCE
 from cxr_assets.cohorts.choices import Choices, apply_choices
 from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.errors import InputError, SettingsError
@@ -68,6 +69,37 @@ def test_the_impression_comes_before_the_findings_section() -> None:
         ("chest x-ray. Heart is large.", "findings"),
     ]
     assert built.fates["reason"].to_list() == [None, "impression: de-identified: 100% of the words are marks"]
+
+
+@pytest.mark.parametrize("flags", ["topcoded", "topcoded|before_anchor", "x|topcoded"])
+@pytest.mark.parametrize("age", [90.0, 91.0])
+def test_an_age_that_is_cut_off_at_the_top_is_written_as_90(flags: str, age: float) -> None:
+    studies = STUDIES.with_columns(age_years=pl.Series([age, 63.0]), age_flags=pl.Series([flags, "not_topcoded"]))
+    built = build_captions(studies, findings(a={"edema": 1}, b={"edema": 1}), NO_REPORTS)
+    assert built.captions["caption"].to_list() == [
+        "chest x-ray, 90 year old black female, edema",
+        "chest x-ray, 63 year old patient, edema",
+    ]
+
+
+def test_an_age_that_is_cut_off_and_null_stays_unsaid() -> None:
+    studies = STUDIES.with_columns(age_years=pl.lit(None, pl.Float64), age_flags=pl.lit("topcoded"))
+    built = build_captions(studies, findings(a={"edema": 1}), NO_REPORTS)
+    assert built.captions["caption"][0] == "chest x-ray, black female, edema"
+
+
+def test_a_section_that_speaks_of_an_earlier_film_says_so_beside_its_fate() -> None:
+    texts = reports(
+        a={"impression": "In comparison with the\nstudy of ___, edema has worsened."},
+        b={"findings": "Compared with the prior film, no change.", "impression": "Edema."},
+    )
+    built = build_captions(STUDIES, findings(), texts, policy="impression")
+    assert built.fates.rows() == [("a", "used", HAS_PRIOR_REFERENCE), ("b", "used", None)]
+    only = build_captions(
+        STUDIES, findings(), reports(b={"findings": "Since the prior film, worse."}), policy="impression"
+    )
+    assert only.fates.row(1) == ("b", "used", f"no impression; {HAS_PRIOR_REFERENCE}")
+    assert built.captions["caption"][0].endswith("study of, edema has worsened.")
 
 
 def test_every_study_has_one_fate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from cxr_assets.cohorts.base import CuratedCohort, CurateSettings
 from cxr_assets.cohorts.registry import adapter
 
-SALT = {"site_salt": "a secret of the test"}
+SECRET = os.environ.setdefault("SECRET_OF_THE_TESTS", "a secret of the test")
+SALT = {"site_salt": "env:SECRET_OF_THE_TESTS"}
 COLUMNS = {"patient_id": "pid", "path": "file", "sex": "sex", "age_years": "age", "view": "view"}
 HEADER = "pid,file,sex,age,view,edema,mass"
 MAPPING: dict[str, Any] = {

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -203,7 +202,9 @@ def test_a_missing_table_or_column_is_stated(tmp_path: Path) -> None:
         curate(tmp_path)
 
 
-FIELD = st.text(alphabet=st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), max_size=10)
+FIELD = st.text(
+    alphabet=st.one_of(st.characters(exclude_categories=("Cs",)), st.sampled_from('",;\t\r\n\x00')), max_size=10
+)
 LINE = st.one_of(
     st.builds(line, sex=FIELD, age=FIELD, plane=FIELD, view=FIELD, edema=FIELD),
     st.builds(
@@ -231,60 +232,6 @@ def test_rows_read_are_curated_or_quarantined_whatever_they_hold(
     kept = cohort.waterfall.filter((pl.col("source") == "train.csv") & (pl.col("step") == "kept"))["rows"].item()
     assert cohort.studies.height == kept >= 1
     assert shared_patients(cohort.studies).is_empty()
-
-
-PLUS_COLUMNS = (
-    "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,patient_report_date_order,report,"
-    "section_narrative,section_clinical_history,section_history,section_comparison,section_technique,"
-    "section_procedure_comments,section_findings,section_impression,section_end_of_impression,"
-    "section_summary,section_accession_number,age,sex,race,ethnicity,interpreter_needed,insurance_type,"
-    "recent_bmi,deceased,split"
-)
-PLUS_HEADER = PLUS_COLUMNS.split(",")
-
-
-def plus_row(**cells: str) -> dict[str, str]:
-    given = {
-        "path_to_image": "train/patient00001/study1/view1_frontal.jpg",
-        "frontal_lateral": "Frontal",
-        "ap_pa": "AP",
-        "age": "41.0",
-        "sex": "Male",
-        "race": "White",
-        "ethnicity": "Non-Hispanic/Non-Latino",
-        "split": "train",
-        **cells,
-    }
-    return {name: given.get(name, "") for name in PLUS_HEADER}
-
-
-def test_chexpert_plus_brings_reports_and_labels_of_a_chosen_section(tmp_path: Path) -> None:
-    rows = [
-        plus_row(
-            section_impression="1. Edema,\nnew.", section_findings="\n", section_end_of_impression="I have read this"
-        ),
-        plus_row(
-            path_to_image="valid/patient64541/study1/view1_frontal.jpg",
-            split="valid",
-            race="Asian",
-            ethnicity="Unknown",
-        ),
-    ]
-    pl.DataFrame(rows).write_csv(tmp_path / "df_chexpert_plus_240401.csv")
-    told = {"path_to_image": rows[0]["path_to_image"], "Edema": 1, "Lung Opacity": -1, "Fracture": None}
-    (tmp_path / "impression_fixed.json").write_text(json.dumps(told) + "\n")
-    cohort = curate(tmp_path)
-    assert cohort.studies.select("patient_id", "race5", "age_years", "split_native").rows() == [
-        ("patient00001", "white", 41.0, "train"),
-        ("patient64541", "asian", 41.0, "valid"),
-    ]
-    assert cohort.finding_values.select("edema", "lung_opacity", "fracture").rows() == [
-        (1, -1, None),
-        (None, None, None),
-    ]
-    assert cohort.reports.select("section", "text").rows() == [("impression", "1. Edema,\nnew.")]
-    with pytest.raises(InputError, match=r"findings_fixed.json"):
-        curate(tmp_path, options={"labels": "findings"})
 
 
 def test_the_real_train_table_has_its_known_counts(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import gzip
-import zipfile
-from collections.abc import Callable, Sequence
+import os
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -10,97 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cxr_assets.cohorts.base import CuratedCohort, CurateSettings
-from cxr_assets.cohorts.mimic.reports import sections_of
-from cxr_assets.cohorts.registry import adapter
+from cxr_assets.cohorts.curation import curate_studies
 from cxr_assets.cohorts.splits import shared_patients
 from cxr_assets.errors import InputError
-
-METADATA = (
-    "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,StudyTime,"
-    "ProcedureCodeSequence_CodeMeaning,ViewCodeSequence_CodeMeaning,PatientOrientationCodeSequence_CodeMeaning"
-)
-LABELS = (
-    "Atelectasis,Cardiomegaly,Consolidation,Edema,Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,"
-    "Pleural Effusion,Pleural Other,Pneumonia,Pneumothorax,Support Devices"
-)
-PATIENTS = "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod"
-ADMISSIONS = (
-    "subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,admit_provider_id,admission_location,"
-    "discharge_location,insurance,language,marital_status,race,edregtime,edouttime,hospital_expire_flag"
-)
-Make = Callable[..., Path]
-
-
-def dicom(number: int) -> str:
-    """A well-formed image id."""
-    return "-".join([f"{number:08x}", *["0a1b2c3d"] * 4])
-
-
-def image(
-    number: int = 1,
-    *,
-    subject: str = "10000032",
-    study: str = "50414267",
-    view: str = "PA",
-    date: str = "21800506",
-    time: str = "213014.531",
-    code: str = "",
-    procedure: str = "CHEST (PA AND LAT)",
-    name: str | None = None,
-) -> str:
-    """One row of the image table."""
-    cells = [name or dicom(number), subject, study, procedure, view, "3056", "2544", date, time, "", code, "Erect"]
-    return ",".join(f'"{cell}"' if "," in cell else cell for cell in cells)
-
-
-def labels(study: str = "50414267", subject: str = "10000032", **values: str) -> str:
-    """One row of a label table; names as in the header, blanks for underscores."""
-    named = {name.replace("_", " "): value for name, value in values.items()}
-    return ",".join([subject, study, *(named.get(column, "") for column in LABELS.split(","))])
-
-
-def admission(race: str, time: str = "2180-05-06 22:23:00", subject: str = "10000032") -> str:
-    """One row of MIMIC-IV's admissions."""
-    return ",".join([subject, "22595853", time, *[""] * 9, race, "", "", "0"])
+from cxr_assets.project import Project
+from tests.cohorts.mimic_tools import FIELD, Make, admission, curate, dicom, image, kinds, labels, write_mimic
 
 
 @pytest.fixture
 def mimic(tmp_path: Path) -> Make:
-    def make(
-        images: Sequence[str] = (image(),),
-        *,
-        study_labels: Sequence[str] = (labels(Edema="1.0"),),
-        split: Sequence[str] | None = None,
-        patients: Sequence[str] = ("10000032,F,52,2180,2014 - 2016,",),
-        admissions: Sequence[str] = (),
-        zipped: bool = True,
-    ) -> Path:
-        if split is None:
-            split = [f"{row.split(',')[0]},{row.split(',')[2]},{row.split(',')[1]},train" for row in images]
-        tables = {
-            "mimic-cxr-2.0.0-metadata.csv": (METADATA, images),
-            "mimic-cxr-2.0.0-split.csv": ("dicom_id,study_id,subject_id,split", split),
-            "mimic-cxr-2.0.0-chexpert.csv": (f"subject_id,study_id,{LABELS}", study_labels),
-            "hosp/patients.csv": (PATIENTS, patients),
-            "hosp/admissions.csv": (ADMISSIONS, admissions),
-        }
-        for name, (header, rows) in tables.items():
-            data = ("\n".join([header, *rows]) + "\n").encode()
-            path = tmp_path / (f"{name}.gz" if zipped else name)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(gzip.compress(data) if zipped else data)
-        return tmp_path
-
-    return make
-
-
-def curate(root: Path, **changes: object) -> CuratedCohort:
-    return adapter("mimic").curate(root, settings=CurateSettings(tables_only=True, **changes))
-
-
-def kinds(cohort: CuratedCohort) -> list[str]:
-    return cohort.quarantine["reason"].str.split(":").list.first().to_list()
+    return partial(write_mimic, tmp_path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -117,7 +35,13 @@ def test_an_image_gets_its_patient_study_view_and_labels(mimic: Make, zipped: bo
     ("person", "date", "age", "flag"),
     [
         ("10000032,F,52,2180,2014 - 2016,", "21830101", 55.0, None),
-        ("10000032,F,91,2180,2014 - 2016,", "21830101", 94.0, "topcoded"),
+        ("10000032,F,91,2180,2014 - 2016,", "21830101", 91.0, "topcoded"),
+        ("10000032,F,91,2180,2014 - 2016,", "22200101", 91.0, "topcoded"),
+        ("10000032,F,91,2180,2014 - 2016,", "", 91.0, "topcoded"),
+        ("10000032,F,91,2180,2014 - 2016,", "21790101", 91.0, "topcoded|before_anchor"),
+        ("10000032,F,89,2180,2014 - 2016,", "21830101", 92.0, None),
+        ("10000032,F,89,2180,2014 - 2016,", "22110101", 120.0, None),
+        ("10000032,F,89,2180,2014 - 2016,", "22120101", None, "out_of_range"),
         ("10000032,F,0,2180,2014 - 2016,", "21800101", None, "anchor_zero"),
         ("10000032,F,20,2180,2014 - 2016,", "21500101", None, "out_of_range"),
         ("10000032,F,52,2180,2014 - 2016,", "", None, "missing"),
@@ -133,11 +57,28 @@ def test_age_is_counted_in_the_patient_s_own_calendar(
 def test_studies_are_ordered_by_a_clock_that_lost_its_zeros(mimic: Make) -> None:
     rows = [
         image(1, study="50000001", time="101500.0"),
-        image(2, study="50000002", time="83.5"),
+        image(2, study="50000002", time="123.5"),
         image(3, study="50000003", date="21790101"),
     ]
     studies = curate(mimic(rows)).studies.sort("exam_id")
     assert studies.select("exam_id", "study_number").rows() == [("s50000001", 2), ("s50000002", 1), ("s50000003", 0)]
+
+
+@pytest.mark.parametrize("clock", ["", "noon", "250000.0", "-1", "nan", "1e5"])
+def test_a_clock_that_cannot_be_read_leaves_its_day_in_the_order_of_ids(mimic: Make, clock: str) -> None:
+    rows = [
+        image(1, study="50000001", time="101500.0"),
+        image(2, study="50000002", time=clock),
+        image(3, study="50000003", time="91500.0"),
+        image(4, study="50000005", date="21800507", time="2.0"),
+        image(5, study="50000004", date="21800507", time="3.0"),
+    ]
+    cohort = curate(mimic(rows))
+    order = cohort.studies.sort("study_number")["exam_id"].to_list()
+    assert order == ["s50000001", "s50000002", "s50000003", "s50000005", "s50000004"]
+    assert cohort.quarantine.filter(pl.col("reason").str.starts_with("unreadable time")).select(
+        "row", "value"
+    ).rows() == [(3, clock)]
 
 
 @pytest.mark.parametrize(
@@ -164,52 +105,37 @@ def test_a_study_without_labels_is_kept_with_nulls(mimic: Make) -> None:
     assert cohort.finding_values.filter(study_id=dicom(2)).select("edema", "no_finding").rows() == [(None, None)]
 
 
-@pytest.mark.parametrize(
-    ("visits", "race5", "source"),
-    [
-        (["WHITE", "UNKNOWN", "PATIENT DECLINED TO ANSWER"], "white", "all admissions agree"),
-        (["OTHER", "WHITE", "WHITE - RUSSIAN"], "white", "most frequent admission"),
-        (["UNKNOWN"], None, None),
-        ([], None, None),
-    ],
-)
-def test_unknown_never_outvotes_a_recorded_race(
-    mimic: Make, visits: list[str], race5: str | None, source: str | None
-) -> None:
-    studies = curate(mimic(admissions=[admission(race) for race in visits])).studies
-    assert studies.select("race5", "race_source").rows() == [(race5, source)]
-
-
-def test_a_tie_goes_to_the_admission_before_the_study(mimic: Make) -> None:
-    visits = [admission("ASIAN", "2181-01-01 00:00:00"), admission("WHITE", "2179-01-01 00:00:00")]
-    rows = [image(1), image(2, study="50000002", date="21820101")]
-    studies = curate(mimic(rows, admissions=visits)).studies.sort("exam_id", descending=True)
-    assert studies.select("race5", "race_source", "race_flags", "race_raw").rows() == [
-        ("white", "nearest admission", "race_conflict", "ASIAN|WHITE"),
-        ("asian", "nearest admission", "race_conflict", "ASIAN|WHITE"),
-    ]
-    first = curate(mimic(rows, admissions=visits), options={"race_rule": "first"}).studies
-    assert set(first["race5"]) == {"white"}
-
-
-def test_hispanic_is_on_one_axis_and_unknown_on_the_other(mimic: Make) -> None:
-    studies = curate(mimic(admissions=[admission("HISPANIC/LATINO - CUBAN")])).studies
-    assert studies.select("race5", "race_only", "ethnicity").rows() == [("hispanic", None, "hispanic")]
-
-
-def test_the_column_of_older_releases_is_read(mimic: Make) -> None:
-    root = mimic(zipped=False, admissions=[admission("BLACK/AFRICAN AMERICAN")])
-    path = root / "hosp" / "admissions.csv"
-    path.write_text(path.read_text().replace("marital_status,race,", "marital_status,ethnicity,"))
-    assert curate(root).studies["race5"].to_list() == ["black"]
-
-
 def test_without_mimic_iv_nobody_is_given_an_age_or_a_race(mimic: Make) -> None:
     root = mimic()
     for name in ("patients", "admissions"):
         (root / "hosp" / f"{name}.csv.gz").unlink()
     studies = curate(root).studies
     assert studies.select("age_years", "sex", "race5").rows() == [(None, None, None)]
+
+
+@pytest.mark.parametrize("changed", ["patients.csv", "deeper/reports.txt", None])
+def test_a_file_that_an_option_names_makes_the_studies_anew_when_it_changes(
+    mimic: Make, tmp_path: Path, changed: str | None
+) -> None:
+    root = mimic(zipped=False)
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-iv")
+    (root / "hosp").rename(elsewhere)
+    (elsewhere / "deeper").mkdir()
+    (elsewhere / "deeper" / "reports.txt").write_text("a")
+
+    def made() -> bool:
+        overrides = {"cohort_root": root, "curate": {"tables_only": True, "options": {"mimic_iv": str(elsewhere)}}}
+        storage = tmp_path.with_name(f"{tmp_path.name}-store")
+        return curate_studies(Project.open(cohort="mimic", storage=storage, overrides=overrides)).fresh
+
+    assert [made(), made()] == [True, False]
+    if changed:
+        path = elsewhere / changed
+        before = path.stat()
+        path.write_text("b" if path.suffix == ".txt" else path.read_text().replace("F,52", "F,53"))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+        assert path.stat().st_size == before.st_size
+    assert [made(), made()] == [changed is not None, False]
 
 
 def test_radiologists_labels_replace_the_labeller_s_for_their_studies(mimic: Make) -> None:
@@ -255,63 +181,6 @@ def test_a_missing_table_is_named(mimic: Make, missing: str) -> None:
         curate(root)
 
 
-REPORT = """                                 FINAL REPORT
- EXAMINATION:  CHEST (PA AND LAT)
-
- INDICATION:  ___F with new onset ascites
-
- WET READ: ___ 10:02 PM
-  No pneumonia.
-
- FINDINGS:
-
- There is no focal consolidation.
- Heart is normal.
-
- IMPRESSION:
-
- No acute process.
-
- RECOMMENDATION(S):  Follow up.
-"""
-
-
-def test_report_sections_are_found_under_their_headings() -> None:
-    assert sections_of(REPORT) == {
-        "indication": "___F with new onset ascites",
-        "findings": "There is no focal consolidation. Heart is normal.",
-        "impression": "No acute process.",
-    }
-
-
-def test_the_last_paragraph_stands_in_where_no_section_is_named() -> None:
-    assert sections_of("FINAL REPORT\n CHEST\n\n HISTORY: pain\n\n Lungs are clear.\n") == {
-        "indication": "pain",
-        "last_paragraph": "Lungs are clear.",
-    }
-    assert sections_of("CONCLUSION: old.\n\nIMPRESSION: new.\n")["impression"] == "new."
-    assert sections_of("") == {}
-
-
-@pytest.mark.parametrize("form", ["zip", "files"])
-def test_reports_are_read_from_a_zip_or_from_files(mimic: Make, form: str) -> None:
-    root = mimic([image(1), image(2)])
-    member = "files/p10/p10000032/s50414267.txt"
-    if form == "zip":
-        with zipfile.ZipFile(root / "mimic-cxr-reports.zip", "w") as archive:
-            archive.writestr(member, REPORT)
-            archive.writestr("../../evil.txt", "x")
-            archive.writestr("files/p19/p19999999/s59999999.txt", REPORT)
-    else:
-        (root / member).parent.mkdir(parents=True)
-        (root / member).write_text(REPORT)
-    cohort = curate(root)
-    assert cohort.reports.filter(study_id=dicom(2))["section"].to_list() == ["findings", "impression", "indication"]
-    assert cohort.studies["report_source"].null_count() == 0
-    assert cohort.study_sources.filter(role="report").height == 2
-
-
-FIELD = st.text(alphabet=st.characters(blacklist_characters='\r\n",', blacklist_categories=("Cs",)), max_size=9)
 LINE = st.one_of(
     st.builds(image, st.integers(2, 4), subject=FIELD, view=FIELD, date=FIELD, time=FIELD),
     st.builds(image, st.integers(2, 4), study=st.sampled_from(["50000002", "x"]), code=FIELD),

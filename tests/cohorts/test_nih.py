@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cxr_assets.cohorts import nih
 from cxr_assets.cohorts.choices import Choices, apply_choices
+from cxr_assets.cohorts.nih_splits import assign
 from cxr_assets.cohorts.splits import shared_patients
 from cxr_assets.errors import InputError
 from tests.cohorts.conftest import NIH_HEADERS, nih_row
@@ -162,13 +165,28 @@ def test_two_sex_columns_are_refused(nih_root: Make) -> None:
         curate(nih_root([nih_row()], header=header))
 
 
-FIELD = st.text(alphabet=st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), max_size=12)
+FIELD = st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=12) | st.text(
+    alphabet='",;\n\r\x00\ufeff a', max_size=6
+)
 LINE = st.one_of(
     st.builds(nih_row, labels=FIELD, age=FIELD, sex=FIELD, view=FIELD, follow=FIELD),
     st.builds(nih_row, st.sampled_from(["00000001_000.png", "../x.png", "00000002_001.png\x00"]), patient=FIELD),
     st.lists(FIELD, max_size=14).map(",".join),
     FIELD,
 )
+
+
+def test_a_film_is_found_under_another_suffix_than_the_table_says(nih_root: Make) -> None:
+    rows = [nih_row("00000007_000.png"), nih_row("00000008_000.jpg")]
+    cohort = curate(nih_root(rows, films=["00000007_000.jpg", "00000008_000.png"]))
+    assert cohort.studies["source_path"].to_list() == ["images/00000007_000.jpg", "images/00000008_000.png"]
+
+
+def test_rows_that_are_neither_dropped_nor_kept_stop_the_run(nih_root: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nih, "assign", lambda rows, lists, **told: assign(rows, lists, **told).head(1))
+    message = r"the rows of Data_Entry_2017_v2020\.csv do not add up: 2 read, 0 dropped, 1 kept.*Nothing was written"
+    with pytest.raises(InputError, match=message):
+        curate(nih_root([nih_row(), nih_row("00000008_000.png")]))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -180,7 +198,7 @@ def test_rows_read_are_curated_or_quarantined_whatever_they_hold(
     cohort = curate(nih_root(rows, encoding=encoding))
     steps = flow(cohort)
     dropped = sum(count for step, count in steps.items() if step.startswith("dropped"))
-    assert steps["read"] == 1 + sum(bool(line.strip()) for line in lines)
+    assert steps["read"] == sum(bool(line.strip()) for row in rows for line in re.split("\r\n|\n|\r", row))
     assert steps["kept"] + dropped == steps["read"]
     assert cohort.studies.height == steps["kept"]
     assert shared_patients(cohort.studies).is_empty()

@@ -139,6 +139,35 @@ def test_missing_files_and_columns_are_stated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spoiled", "kept"),
+    [
+        ({6: '"Unclosed'}, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]),
+        ({2: '"open', 4: 'end"'}, [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        ({2: '"open', 3: 'end"'}, [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+    ],
+)
+def test_an_open_quote_gives_no_report_the_text_of_another(
+    tmp_path: Path, spoiled: dict[int, str], kept: list[int]
+) -> None:
+    rows = [f"{uid},normal,normal,x,i,c,f,{spoiled.get(uid, f'of {uid}')}" for uid in range(1, 12)]
+    (tmp_path / "indiana_reports.csv").write_text("\n".join([TABLE_HEADER, *rows]))
+    cohort = curate(tmp_path)
+    assert cohort.studies["study_id"].to_list() == [f"CXR{uid}" for uid in kept]
+    told = cohort.reports.filter(section="impression").select("study_id", "text")
+    assert dict(told.iter_rows()) == {f"CXR{uid}": spoiled.get(uid, f"of {uid}") for uid in kept}
+    assert cohort.waterfall["rows"].to_list() == [11, 1, 10]
+
+
+def test_reports_of_several_lines_are_whole(tmp_path: Path) -> None:
+    text = "1. Nodule, 4 mm, left, upper, lobe, new, or not, see above.\n2. No, effusion.\n\nDone, thanks"
+    rows = [f'{uid},normal,normal,x,i,c,"{text}","{text}"' for uid in range(1, 4)]
+    (tmp_path / "indiana_reports.csv").write_text("\n".join([TABLE_HEADER, *rows]))
+    cohort = curate(tmp_path)
+    assert cohort.studies.height == 3 and cohort.quarantine.is_empty()
+    assert set(cohort.reports.filter(pl.col("section").is_in(["findings", "impression"]))["text"]) == {text}
+
+
+@pytest.mark.parametrize(
     ("name", "study"),
     [
         ("1_IM-0001-3001.dcm.png", "CXR1_IM-0001-3001"),

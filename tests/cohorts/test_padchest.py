@@ -293,7 +293,9 @@ def test_no_text_is_read_that_python_would_read_otherwise(text: str) -> None:
         assert isinstance(read, list) and parts == list(dict.fromkeys(filter(None, (word.strip() for word in read))))
 
 
-FIELD = st.text(st.characters(blacklist_categories=("Cs",)), max_size=10) | st.sampled_from(
+FIELD = st.text(
+    st.characters(blacklist_categories=("Cs",)) | st.sampled_from('",;\n\r\x00\ufeff'), max_size=10
+) | st.sampled_from(
     ["['normal']", "nan", "-1", "1e40", "../a.png", "9" * 39, "20140230", "Physician", "L", "F", "é\x00"]
 )
 NAMES = ("ImageDir", "StudyDate", "StudyID", "PatientID", "PatientBirth", "PatientSex", "Projection", "Labels")
@@ -304,6 +306,21 @@ LINE = st.one_of(
     st.lists(FIELD, max_size=40).map(",".join),
     st.lists(FIELD, max_size=40).map(";".join),
 )
+
+
+@pytest.mark.parametrize(("column", "text"), [("LocalizationsCUIS", '"[]'), ("Report", '"stray'), ("", '"7')])
+@pytest.mark.parametrize("second", [None, 8, 10])
+def test_a_stray_quote_takes_no_other_row(padchest: Make, column: str, text: str, second: int | None) -> None:
+    rows = [line(f"{number}_a.png", Labels="normal", labelCUIS="C1", Report="x") for number in range(1, 11)]
+    for number in filter(None, (7, second)):
+        fields = rows[number - 1].split(",")
+        fields[HEADER.split(",").index(column)] = text
+        rows[number - 1] = ",".join(fields)
+    cohort = curate(padchest(rows))
+    spoiled = [7] if second is None else [7, second]
+    assert flow(cohort)["read"] == 10 and flow(cohort)["dropped: malformed row"] == len(spoiled)
+    ragged = cohort.quarantine.filter(pl.col("reason").str.starts_with("malformed row"))
+    assert ragged["row"].to_list() == [number + 1 for number in spoiled]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

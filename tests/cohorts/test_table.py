@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cxr_assets.cohorts import unpack
 from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.labels import NIH_LABELS
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.cohorts.splits import shared_patients
+from cxr_assets.cohorts.study_checks import CheckedCohort, ids_are_whole
+from cxr_assets.cohorts.table import adapter as table_adapter
 from cxr_assets.errors import InputError
 from tests.cohorts.conftest import write_film
 from tests.cohorts.table_tools import (
@@ -169,7 +172,7 @@ def test_a_column_called_row_is_one_like_others(tmp_path: Path) -> None:
         (line(""), "no patient", "pid"),
         (line("NA"), "no patient", "pid"),
         (line("7.0"), "float artefact", "pid"),
-        (line("1.2e+15"), "float artefact", "pid"),
+        *((line(pid), "float artefact", "pid") for pid in ("1.2e+15", "1.2E37", "1e5", "1E-5", "12.5", "-.5", "12e+4")),
         (line(file="../x.png"), "unsafe path", "file"),
         (line(file="/etc/passwd"), "unsafe path", "file"),
         (line(file="C:\\x.png"), "unsafe path", "file"),
@@ -188,6 +191,51 @@ def test_a_bad_row_is_quarantined_and_the_others_stay(tmp_path: Path, row: str, 
     ]
     assert kinds(cohort) == [(3, column, kind)]
     assert flow(cohort) == {"read": 3, f"dropped: {kind}": 1, "kept": 2}
+
+
+def test_ids_that_only_look_a_little_like_floats_stay(tmp_path: Path) -> None:
+    ids = ["1.2.840.113619", "12e45678", "e5", "1e1234", "2010-1", "7", "A1.5"]
+    rows = "\n".join(["pid", *ids])
+    cohort = curate(folder(tmp_path, rows, columns={"patient_id": "pid"}, findings={}))
+    assert sorted(cohort.studies["patient_id"]) == sorted(ids)
+
+
+@pytest.mark.parametrize("name", ["patient_id", "study_id"])
+def test_ids_that_became_floats_are_told_of_any_cohort(tmp_path: Path, name: str) -> None:
+    cohort = curate(folder(tmp_path, TABLE))
+    for odd, whole in (("12e45678", True), ("1e5", False), ("12.5", False), ("1.2E37", False), ("8.3e+35_a", False)):
+        ids = [odd, *cohort.studies[name][1:]]
+        checked = CheckedCohort.of(cohort, cohort.studies.with_columns(pl.Series(name, ids)))
+        passed, facts = ids_are_whole(checked)
+        assert passed is whole and facts["float_ids"] == (not whole)
+
+
+@pytest.mark.parametrize("name", ["data.csv", "more.csv"])
+def test_rows_of_a_table_that_are_lost_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    root = folder(tmp_path, TABLE, tables=["data.csv", "more.csv"])
+    (root / "more.csv").write_text("\n".join([HEADER, line("009", "d.png")]))
+    assert flow(curate(root), "more.csv") == {"read": 1, "kept": 1}
+    with_splits = table_adapter.with_splits
+
+    def losing(rows: pl.DataFrame, *others: Any) -> pl.DataFrame:
+        divided = with_splits(rows, *others)
+        lost = (pl.col("_account") == name).cum_sum() == 1
+        return divided.filter(~(lost & (pl.col("_account") == name)))
+
+    monkeypatch.setattr(table_adapter, "with_splits", losing)
+    with pytest.raises(InputError, match=f"rows of {name} do not add up"):
+        curate(root)
+
+
+def test_a_workbook_that_unpacks_to_more_than_a_table_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path, TABLE, tables="data.xlsx")
+    write_xlsx(root / "data.xlsx", {"s": [row.split(",") for row in TABLE.splitlines()]})
+    assert curate(root).studies.height == 3
+    monkeypatch.setattr(unpack, "LARGEST", 100)
+    with pytest.raises(InputError, match=r"data\.xlsx has .* unpacks to more than 100"):
+        curate(root)
 
 
 def test_ids_that_a_program_made_floats_of_are_repaired_where_that_is_said(tmp_path: Path) -> None:
@@ -281,7 +329,7 @@ def test_a_mapping_that_lies_elsewhere_makes_the_studies_anew_when_it_changes(tm
     assert [made(), made()] == [True, False]
 
 
-WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
+WORD = st.text(alphabet=st.characters(codec="utf-8"), max_size=12) | st.text(alphabet='",\n\r\x00\ufeff a', max_size=6)
 LINE = st.one_of(
     st.builds(
         line,
@@ -293,7 +341,7 @@ LINE = st.one_of(
         edema=st.sampled_from(["1", "0.0", "-1", "", "2"]),
     ),
     WORD,
-    st.text(alphabet='",;\t|\n\r ab', max_size=30),
+    st.text(alphabet='",;\t|\n\r\x00\ufeff ab', max_size=30),
 )
 
 

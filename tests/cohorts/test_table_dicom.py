@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cxr_assets.cohorts.dicom import UnusableTags, hashed, read_tags, uncut
 from cxr_assets.cohorts.films import add_films
 from cxr_assets.errors import InputError, SettingsError
 from cxr_assets.warehouse import Store
-from tests.cohorts.table_tools import SALT, adds_up, curate, film, flow, folder, kinds, save, write_mapping
+from tests.cohorts.table_tools import SALT, SECRET, adds_up, curate, film, flow, folder, kinds, save, write_mapping
 
 ALONE = {"title": "A PACS export", "dicom": "true"}
 DICOM = "DICOM files"
@@ -195,8 +196,8 @@ def test_no_id_name_or_date_of_a_person_is_in_any_table(tmp_path: Path) -> None:
     write_mapping(tmp_path, ALONE)
     cohort = curate(tmp_path, tables_only=False, **SALT)
     told = "".join(frame.write_csv() for frame in cohort.tables().values())
-    assert not any(word in told for word in ("4711", "4712", "Doe", "1950", "2010", "VENDOR", SALT["site_salt"]))
-    assert cohort.studies.row(0, named=True)["patient_id"] == hashed("patient", "MRN-4711", SALT["site_salt"])
+    assert not any(word in told for word in ("4711", "4712", "Doe", "1950", "2010", "VENDOR", SECRET))
+    assert cohort.studies.row(0, named=True)["patient_id"] == hashed("patient", "MRN-4711", SECRET)
 
 
 def test_another_salt_gives_other_ids_and_the_same_salt_the_same() -> None:
@@ -204,15 +205,45 @@ def test_another_salt_gives_other_ids_and_the_same_salt_the_same() -> None:
     assert hashed("patient", "1", "a") != hashed("exam", "1", "a") and hashed("patient", "", "a") == ""
 
 
-def test_a_salt_is_needed_and_may_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_salt_is_needed_and_stands_in_the_environment_or_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "films" / "a.dcm", film())
+    write_mapping(tmp_path / "films", ALONE)
+    root = tmp_path / "films"
+    with pytest.raises(SettingsError, match="site_salt"):
+        curate(root)
+    for option, said in (
+        ("env:HOSPITAL_SALT", "HOSPITAL_SALT, which the environment does not hold"),
+        (f"file:{tmp_path / 'salt'}", "cannot read .*salt .*No such file"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            curate(root, site_salt=option)
+    monkeypatch.setenv("HOSPITAL_SALT", SECRET)
+    (tmp_path / "salt").write_text(f"{SECRET}\n")
+    expected = curate(root, **SALT).studies
+    for option in ("env:HOSPITAL_SALT", f"file:{tmp_path / 'salt'}", "file:../salt"):
+        assert curate(root, site_salt=option).studies.equals(expected)
+    (tmp_path / "salt").write_text("\n")
+    with pytest.raises(SettingsError, match="an empty file"):
+        curate(root, site_salt="file:../salt")
+
+
+@pytest.mark.parametrize("given", ["hunter2secret", "env:hunter2-secret", "file: hunter2secret", ["hunter2secret"], {}])
+def test_a_salt_that_stands_in_the_settings_is_refused_and_not_repeated(tmp_path: Path, given: Any) -> None:
     save(tmp_path / "a.dcm", film())
     write_mapping(tmp_path, ALONE)
-    with pytest.raises(SettingsError, match="site_salt"):
-        curate(tmp_path)
-    with pytest.raises(SettingsError, match="HOSPITAL_SALT, which the environment does not hold"):
-        curate(tmp_path, site_salt="env:HOSPITAL_SALT")
-    monkeypatch.setenv("HOSPITAL_SALT", SALT["site_salt"])
-    assert curate(tmp_path, site_salt="env:HOSPITAL_SALT").studies.equals(curate(tmp_path, **SALT).studies)
+    with pytest.raises(SettingsError, match="site_salt") as caught:
+        curate(tmp_path, site_salt=given)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in told and str(caught.value).endswith(("string", "if it is there"))
+
+
+def test_a_wrong_value_of_another_option_is_repeated(tmp_path: Path) -> None:
+    save(tmp_path / "a.dcm", film())
+    write_mapping(tmp_path, ALONE)
+    with pytest.raises(SettingsError, match=r"allow_secondary_capture: .*given 'maybe'"):
+        curate(tmp_path, allow_secondary_capture="maybe", **SALT)
 
 
 def test_films_without_a_patient_are_dropped_unless_the_image_stands_for_it(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class ChexpertAdapter:
         )
         rows = with_films(rows, root, _folders(root), source=source, ledger=ledger, look=not settings.tables_only)
         studies = _studies(rows, self.spec)
+        for table, kept in _kept(studies, rows, source).iter_rows():
+            ledger.close(table, kept=kept)
         values = rows.select("study_id", *(name for name in self.spec.findings if name in rows.columns))
         return CuratedCohort(
             spec=self.spec,
@@ -78,6 +80,13 @@ class ChexpertAdapter:
             study_sources=pl.concat([*read.links, links]),
             waterfall=ledger.waterfall(),
         )
+
+
+def _kept(studies: pl.DataFrame, rows: pl.DataFrame, source: str) -> pl.DataFrame:
+    """How many studies each table gave; ``rows`` name their table where there are several."""
+    table = "source" if "source" in rows.columns else pl.lit(source).alias("source")
+    made_from = studies.select("study_id").join(rows.select("study_id", table), on="study_id")
+    return made_from.group_by("source").len()
 
 
 def _with_ages(rows: pl.DataFrame, source: str, ledger: Ledger) -> pl.DataFrame:

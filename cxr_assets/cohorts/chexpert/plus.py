@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 
 import polars as pl
 
+from cxr_assets.cohorts.chexpert.label_lines import FAULT, FAULTS, read_label_lines
 from cxr_assets.cohorts.chexpert.tables import ReadTables, sound_paths, with_views
-from cxr_assets.cohorts.chexpert_labels import contradictions, label_names
-from cxr_assets.cohorts.delimited import ROW, normal_name, read_bytes, read_delimited
+from cxr_assets.cohorts.chexpert_labels import contradictions, with_labels
+from cxr_assets.cohorts.delimited import ROW, read_bytes, read_delimited
 from cxr_assets.cohorts.labels import CANONICAL
 from cxr_assets.cohorts.ledger import Ledger, relative
 from cxr_assets.cohorts.rows import find_columns, first_file, with_race
@@ -36,6 +36,7 @@ _SECTIONS = {
     "history": "section_history",
     "comparison": "section_comparison",
 }
+_SPLITS = ("train", "valid", "test")
 _LABELS = {name: f"{name}_fixed.json" for name in ("impression", "findings", "report")}
 
 
@@ -53,6 +54,13 @@ def read_plus(path: Path, root: Path, ledger: Ledger, *, labels: str) -> ReadTab
     short = find_columns(table, {**_COLUMNS, **_SECTIONS}, cohort=ledger.spec.name)
     rows = ledger.table(source, table, release="CheXpert Plus", short=short)
     rows = sound_paths(rows.with_columns(pl.col(list(_COLUMNS)).str.strip_chars()), source, ledger)
+    ledger.note(
+        rows.filter(~pl.col("split_native").is_in(_SPLITS)),
+        source=source,
+        column="split_native",
+        kind="unknown split",
+        hint=f"expected {', '.join(_SPLITS)}; the film follows its patient, or is dealt out by a hash of the patient",
+    )
     rows = with_views(rows, source, ledger)
     rows = with_race(rows, source=source, ledger=ledger, race="race", ethnicity="origin")
     rows = rows.rename({"race": "race_raw", "origin": "ethnicity_raw"}).with_columns(
@@ -90,39 +98,30 @@ def _join_labels(rows: pl.DataFrame, root: Path, ledger: Ledger, labels: str) ->
         )
     data = read_bytes(path, cohort=ledger.spec.name)
     source, digest = relative(path, root), hashlib.sha256(data).hexdigest()
-    names = label_names()
-    try:
-        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(
-            f"cohort {ledger.spec.name!r}: {source} is not JSON lines ({str(error).splitlines()[0]}). Nothing was written."
-        ) from error
-    frame = frame.rename({old: names.get(normal_name(old), old) for old in frame.columns})
-    if "path_to_image" not in frame.columns or not set(CANONICAL) & set(frame.columns):
-        raise InputError(
-            f"cohort {ledger.spec.name!r}: {source} has no path_to_image or no label. Seen: {', '.join(frame.columns)}."
-            " Nothing was written."
-        )
-    present = [finding for finding in CANONICAL if finding in frame.columns]
-    frame = frame.select(
-        pl.col("path_to_image").alias("path"), *(pl.col(f).cast(pl.Int8, strict=False) for f in present)
-    ).with_row_index("_label_row", offset=1)
+    frame = read_label_lines(data, path, cohort=ledger.spec.name)
     ledger.open(source, rows=frame.height)
     ledger.file(source, digest=digest, size=len(data), release=f"labels of the {labels}")
     tail = pl.col("path").str.extract(r"(patient[0-9]+/study[0-9]+/view[0-9]+_\w+)\.")
-    frame = frame.with_columns(tail.str.replace_all("/", "_").alias("study_id"), pl.col("_label_row").cast(pl.Int64))
-    values = pl.any_horizontal(~pl.col(present).is_in([1, 0, -1]))
+    frame = frame.with_columns(tail.str.replace_all("/", "_").alias("study_id"))
     for bad, kind, hint in (
+        *((pl.col(FAULT) == fault, fault, expected) for fault, expected in FAULTS.items()),
         (pl.col("study_id").is_null(), "malformed path", "expected …/patientNNNNN/studyN/viewN_frontal.jpg"),
-        (~pl.col("study_id").is_first_distinct(), "duplicate film", "the film has labels already"),
-        (values, "unknown label value", "expected 1, 0, -1 or null"),
     ):
-        frame = ledger.sift(
-            frame.with_columns(pl.col("_label_row").alias(ROW)), bad, source=source, column="path", kind=kind, hint=hint
-        )
+        frame = ledger.sift(frame, bad, source=source, column="path", kind=kind, hint=hint)
+    frame = with_labels(frame, source=source, ledger=ledger)
+    frame = ledger.sift(
+        frame,
+        ~pl.col("study_id").is_first_distinct(),
+        source=source,
+        column="path",
+        kind="duplicate film",
+        hint="the film has labels already",
+    )
     unknown = frame.join(rows, on="study_id", how="anti")
     ledger.unused(source, kind="film not in the table", rows=unknown.height)
-    joined = rows.join(frame.drop("path", ROW), on="study_id", how="left", maintain_order="left")
+    joined = rows.join(
+        frame.drop("path", FAULT).rename({ROW: "_label_row"}), on="study_id", how="left", maintain_order="left"
+    )
     joined = joined.with_columns(pl.lit(None, pl.Int8).alias(name) for name in CANONICAL if name not in joined.columns)
     return joined, digest
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cxr_assets.cohorts.base import CohortSpec, CuratedCohort, CurateSettings, cohort_options, patients_of
 from cxr_assets.cohorts.ledger import Ledger
-from cxr_assets.cohorts.mimic.demographics import RaceRule, join_people
+from cxr_assets.cohorts.mimic.demographics import join_people
+from cxr_assets.cohorts.mimic.race import RaceChoices
 from cxr_assets.cohorts.mimic.reports import read_reports
 from cxr_assets.cohorts.mimic.tables import read_images
 from cxr_assets.cohorts.rows import with_films
@@ -20,14 +21,12 @@ from cxr_assets.cohorts.splits import assign_splits
 PUBLISHED = {"train": "train", "validate": "validate", "test": "test"}
 
 
-class MimicOptions(BaseModel):
+class MimicOptions(RaceChoices):
     """What is particular to MIMIC-CXR."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     labeller: Literal["chexpert", "negbio"] = Field("chexpert", description="whose labels; they are never merged")
     mimic_iv: Path | None = Field(None, description="folder of MIMIC-IV, if it does not lie in the cohort's folder")
     reports: Path | None = Field(None, description="folder or zip of the reports, if not in the cohort's folder")
-    race_rule: RaceRule = Field("most_frequent", description="which admission counts where several disagree")
 
 
 class MimicAdapter:
@@ -41,7 +40,7 @@ class MimicAdapter:
         options = cohort_options(settings, MimicOptions, cohort=self.spec.name)
         ledger = Ledger(self.spec)
         images = read_images(root, ledger, labeller=options.labeller)
-        rows, people_links = join_people(images.rows, root, images.source, ledger, options.mimic_iv, options.race_rule)
+        rows, people_links = join_people(images.rows, root, images.source, ledger, options.mimic_iv, options)
         rows, divided = assign_splits(rows, published=PUBLISHED, settings=settings)
         ledger.note(
             divided,
@@ -61,6 +60,7 @@ class MimicAdapter:
             told.select("study_id", source_id="report_digest", row_number=pl.lit(None, pl.Int64), role=pl.lit("report"))
         )
         studies = _studies(rows, self.spec)
+        ledger.close(images.source, kept=studies.height)
         return CuratedCohort(
             spec=self.spec,
             studies=studies,

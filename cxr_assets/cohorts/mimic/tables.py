@@ -127,18 +127,35 @@ def _metadata(table: Delimited, root: Path, ledger: Ledger) -> tuple[pl.DataFram
 def _in_time(rows: pl.DataFrame, source: str, ledger: Ledger) -> pl.DataFrame:
     """``study_year`` and ``study_number``, the order of a patient's studies in the shifted calendar, from 0.
 
-    The clock is a float that lost its leading zeros: 83.5 is 00:01:23.5.
+    The clock is a float that lost its leading zeros: 123.5 is 00:01:23.5. Where one of a day cannot be read, the patient's
+    studies of that day are ordered by id.
     """
     date = pl.col("date").str.strip_chars().str.extract(r"^([0-9]{8})(?:\.0)?$").cast(pl.Int64)
-    clock = pl.col("time").str.strip_chars().cast(pl.Float64, strict=False).fill_null(0.0)
-    rows = rows.with_columns(date.alias("study_date"), (date * 1_000_000 + clock).alias("_moment"))
-    ledger.note(
-        rows.filter(pl.col("study_date").is_null()),
-        source=source,
-        column="date",
-        kind="unreadable date",
-        hint="expected YYYYMMDD; age and order stay null",
+    clock = pl.col("time").str.strip_chars().str.extract(r"^([0-9]{1,6}(?:\.[0-9]*)?)$").cast(pl.Float64, strict=False)
+    rows = rows.with_columns(
+        date.alias("study_date"), pl.when(clock < 240_000).then(date * 1_000_000 + clock).alias("_moment")
     )
+    unclear = pl.col("study_date").is_not_null() & pl.col("_moment").is_null()
+    for odd, column, kind, hint in (
+        (
+            pl.col("study_date").is_null(),
+            "date",
+            "unreadable date",
+            "expected YYYYMMDD; age and order stay null",
+        ),
+        (
+            unclear,
+            "time",
+            "unreadable time",
+            "expected HHMMSS.fff; the patient's studies of that day are ordered by id",
+        ),
+    ):
+        ledger.note(rows.filter(odd), source=source, column=column, kind=kind, hint=hint)
+    blind = rows.filter(unclear).select("patient_id", "study_date", _blind=pl.lit(True)).unique()
+    if blind.height:
+        rows = rows.join(blind, on=["patient_id", "study_date"], how="left", maintain_order="left")
+        midnight = (pl.col("study_date") * 1_000_000).cast(pl.Float64)
+        rows = rows.with_columns(pl.when("_blind").then(midnight).otherwise("_moment").alias("_moment")).drop("_blind")
     studies = (
         rows.group_by("patient_id", "exam_id").agg(pl.col("_moment").min()).sort("patient_id", "_moment", "exam_id")
     )

@@ -67,6 +67,7 @@ class PadchestAdapter:
         unlisted = rows.with_columns(pl.lit(None, pl.String).alias("split_native"))
         rows, _ = assign_splits(unlisted, published={}, settings=settings)
         studies = _studies(rows, spec)
+        ledger.close(source, kept=studies.height)
         link = rows.select("study_id", pl.lit(table.digest).alias("source_id"), pl.col(ROW).alias("row_number"))
         return CuratedCohort(
             spec=spec,

@@ -54,6 +54,8 @@ class RsnaAdapter:
         unlisted = rows.with_columns(pl.lit(None, pl.String).alias("split_native"))
         rows, _ = assign_splits(unlisted, published={}, settings=settings)
         studies = _studies(rows, spec)
+        labelled = targets.links.filter(pl.col("role") == "label")
+        ledger.close(targets.source, kept=labelled.join(studies, on="study_id", how="semi").height)
         return CuratedCohort(
             spec=spec,
             studies=studies,

@@ -79,6 +79,7 @@ class TableAdapter:
         unknowns.refuse(cohort=spec.name)
         rows = with_splits(with_people(rows, mapping, ledger), settings, ledger)
         studies = _studies(rows, mapping, spec, look=look)
+        _close(rows.join(studies, on="study_id", how="semi"), mapping, ledger)
         return CuratedCohort(
             spec=spec,
             studies=studies,
@@ -91,6 +92,13 @@ class TableAdapter:
             study_sources=_study_sources(rows, mapping),
             waterfall=ledger.waterfall(),
         )
+
+
+def _close(rows: pl.DataFrame, mapping: TableMapping, ledger: Accounts) -> None:
+    """Count the rows of each table that became studies; a DICOM file may meet a row, and is counted with that."""
+    used = dict(rows.group_by(ACCOUNT).len().iter_rows())
+    for part in mapping.tables:
+        ledger.close(part.source, kept=used.get(part.source, 0))
 
 
 def _titles(mapping: TableMapping) -> dict[str, str]:
@@ -111,11 +119,11 @@ def _with_dicom(
     cohort: str,
 ) -> pl.DataFrame:
     options = cohort_options(settings, TableOptions, cohort=cohort)
-    salt = options.salt()
+    salt = options.salt(root)
     if salt is None and not {"patient_id", "study_id", "exam_id"} <= mapping.columns.given().keys():
         raise SettingsError(
             f"cohort {cohort!r}: ids are taken from DICOM files and need a secret of the site to be hashed with:"
-            " curate.options.site_salt, as text or env:NAME. Keep it: another one gives other ids."
+            " curate.options.site_salt, env:NAME or file:PATH. Keep it: another one gives other ids."
         )
     films, refused = read_films(
         root, index, ledger, salt=salt or "", allow_secondary_capture=options.allow_secondary_capture

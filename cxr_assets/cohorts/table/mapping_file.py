@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from cxr_assets.cohorts.base import CohortSpec, CurateSettings, cohort_options
 from cxr_assets.cohorts.delimited import read_bytes
@@ -28,21 +29,43 @@ class TableOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     mapping: Path = Field(Path(DEFAULT_NAME), description="mapping file, relative to the cohort's folder or absolute")
     site_salt: SecretStr | None = Field(
-        None, description="secret text that ids of DICOM files are hashed with, or env:NAME for one in the environment"
+        None,
+        description="where the secret is that ids of DICOM files are hashed with: env:NAME (a variable) or file:PATH",
     )
     allow_secondary_capture: bool = Field(False, description="take DICOM files of modality SC and OT as well")
 
-    def salt(self) -> str | None:
-        """The salt itself. Raises SettingsError where the environment does not hold the one that is named."""
+    @field_validator("site_salt")
+    @classmethod
+    def _is_named(cls, given: SecretStr | None) -> SecretStr | None:
+        """Settings are written beside the data and shown: they name the secret, and never hold it."""
+        if given is not None and not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:\S.*", given.get_secret_value()):
+            raise ValueError(
+                "expected env:NAME (a variable of the environment) or file:PATH, not the secret itself: settings are"
+                " stored in clear. Take it out of cxr.yaml if it is there"
+            )
+        return given
+
+    def salt(self, root: Path) -> str | None:
+        """The salt itself.
+
+        Args:
+            root: the cohort's folder, which ``file:PATH`` may be relative to.
+
+        Raises:
+            SettingsError: where the environment or the file does not hold one.
+        """
         if self.site_salt is None:
             return None
-        text = self.site_salt.get_secret_value()
-        if not text.startswith("env:"):
-            return text or None
-        name = text.removeprefix("env:")
-        if not os.environ.get(name):
-            raise SettingsError(f"curate.options.site_salt names {name}, which the environment does not hold.")
-        return os.environ[name]
+        kind, _, name = self.site_salt.get_secret_value().partition(":")
+        try:
+            text = os.environ.get(name, "") if kind == "env" else (root / Path(name).expanduser()).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"curate.options.site_salt: cannot read {name} ({why}).") from None
+        if not text:
+            where = "which the environment does not hold" if kind == "env" else "an empty file"
+            raise SettingsError(f"curate.options.site_salt names {name}, {where}.")
+        return text
 
 
 @dataclass(frozen=True)

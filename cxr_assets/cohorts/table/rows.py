@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from cxr_assets.cohorts.delimited import ROW
-from cxr_assets.cohorts.rows import UNSAFE_PATH
+from cxr_assets.cohorts.rows import FLOAT_ID, UNSAFE_PATH
 from cxr_assets.cohorts.table.accounts import ACCOUNT, ORIGIN, Accounts
 from cxr_assets.cohorts.table.mapping import ColumnMapping, Columns, LabelColumn, TableMapping
 from cxr_assets.cohorts.table.places import FilmIndex, located
@@ -20,7 +20,6 @@ SOURCE_ID = "_source_id"
 PLACE = "_place"
 REPORTS = tuple(name for name in Columns.model_fields if name.startswith("report_"))
 _IDS = ("patient_id", "study_id", "exam_id", "study_number", "path")
-_FLOATS = r"^[+-]?[0-9]+\.0+$|^[+-]?[0-9.]+[eE]\+[0-9]+$"
 _SUFFIX = r"(?i)\.(?:png|jpe?g|dcm|dicom)$"
 
 
@@ -92,11 +91,11 @@ def sound_rows(rows: pl.DataFrame, root: Path, mapping: TableMapping, ledger: Ac
         .alias("path")
     )
     blank = "needed on every row; words that count as missing are listed in the mapping"
-    artefact = "a number that a program made of an id; write ids as text, or set parser: whole where they end in .0"
+    artefact = "a number, as a program makes of an id; write ids as text, or set parser: whole where they end in .0"
     for bad, column, kind, hint in (
         (pl.col("patient_id").is_null() & ("patient_id" in given), "patient_id", "no patient", blank),
         (pl.col("study_id").is_null() & ("study_id" in given), "study_id", "no study", blank),
-        *((pl.col(name).str.contains(_FLOATS), name, "float artefact", artefact) for name in _IDS[:3]),
+        *((pl.col(name).str.contains(FLOAT_ID), name, "float artefact", artefact) for name in _IDS[:3]),
         (path.str.contains(UNSAFE_PATH), "path", "unsafe path", "it must stay inside the cohort's folder"),
         (path.is_not_null() & ~path.is_first_distinct(), "path", "duplicate film", "the first row of a film is kept"),
         (

@@ -16,7 +16,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -66,11 +65,17 @@ def in_a_process(cohort: str, root: Path) -> dict[str, float]:
     return found
 
 
+def peak_mib() -> float:
+    """Most memory that this process had, in MiB. (getrusage would count what its parent had when it was started.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def child(cohort: str, root: Path) -> None:
     """Print what ``in_a_process`` reads."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         first, second = (curate_once(cohort, root, Path(folder)) for _ in range(2))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     print(json.dumps({"first": first, "second": second, "peak_mib": peak}))
 
 

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from cxr_assets.captions.clean import clean_captions
-from cxr_assets.cohorts.related import read_related
-from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.cohorts.study_checks import (
     BLOCKING_STUDY_CHECKS,
     STUDY_CHECKS,
-    CheckedCohort,
     run_check,
+    stored_cohort,
 )
 from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Project
@@ -187,17 +185,6 @@ BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
 def check_partition(project: Project, manifest: Manifest) -> list[Outcome]:
     """Run every check of a partition's asset."""
     if manifest.asset == "studies":
-        cohort = checked_cohort(project, manifest)
+        cohort = stored_cohort(project, manifest.facts)
         return [run_check(name, cohort) for name in STUDY_CHECKS]
     return [_FUNCTIONS[name](project, manifest) for name in CHECKS[manifest.asset]]
-
-
-def checked_cohort(project: Project, manifest: Manifest) -> CheckedCohort:
-    """The curated tables as the study checks read them."""
-    return CheckedCohort(
-        spec=project.spec,
-        studies=project.studies(),
-        tables={name: project.store.table(name) for name in TABLES},
-        facts=manifest.facts,
-        related=read_related(project.settings.related_roots),
-    )

@@ -15,9 +15,7 @@ from cxr_assets.cohorts.demographics import UNKNOWN
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.cohorts.labels import DISPLAY_NAMES
 from cxr_assets.cohorts.profile import missingness_by_group, prevalence_by_group
-from cxr_assets.cohorts.related import read_related
-from cxr_assets.cohorts.schema import TABLES
-from cxr_assets.cohorts.study_checks import STUDY_CHECKS, CheckedCohort, run_check
+from cxr_assets.cohorts.study_checks import STUDY_CHECKS, CheckedCohort, run_check, stored_cohort
 from cxr_assets.outcomes import Outcome
 from cxr_assets.plots import data_uri, film_grid, heatmap
 from cxr_assets.project import Made, Parent, Project
@@ -46,13 +44,7 @@ def write_datasheet(project: Project) -> Made:
         return made
     manifest = project.store.manifest("studies")
     assert manifest is not None  # the step has it as a parent
-    cohort = CheckedCohort(
-        spec=project.spec,
-        studies=project.studies(),
-        tables={name: project.store.table(name) for name in TABLES},
-        facts=manifest.facts,
-        related=read_related(project.settings.related_roots),
-    )
+    cohort = stored_cohort(project, manifest.facts)
     outcomes = [run_check(name, cohort) for name in STUDY_CHECKS]
     pictures = draw_pictures(project, cohort)
     told = facts_of(cohort, outcomes, choices=project.settings.choices.demographics, terms=manifest.terms or "")

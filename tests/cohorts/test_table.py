@@ -18,7 +18,8 @@ from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.labels import NIH_LABELS
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.cohorts.splits import shared_patients
-from cxr_assets.cohorts.study_checks import CheckedCohort, ids_are_whole
+from cxr_assets.cohorts.study_checks import CheckedCohort
+from cxr_assets.cohorts.study_checks.of_sources import ids_are_whole
 from cxr_assets.cohorts.table import adapter as table_adapter
 from cxr_assets.errors import InputError
 from tests.cohorts.conftest import write_film

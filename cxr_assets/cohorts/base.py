@@ -20,7 +20,7 @@ from cxr_assets.errors import SettingsError, did_you_mean
 class CurateSettings(BaseModel):
     """Choices of curation that change the tables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     tables_only: bool = Field(default=False, description="read tables and reports alone; look for no film")
     options: dict[str, Any] = Field(
         default_factory=dict, description="the cohort's own options (docs/cohorts/<cohort>.md lists them)"

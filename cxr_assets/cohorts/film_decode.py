@@ -111,10 +111,10 @@ def _encoded(film: Image.Image) -> bytes:
 def _grey(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int], str]:
     """8-bit grey image, possibly decoded at a reduced scale, the size of the film as received, and its form."""
     if is_dicom(data):
-        from cxr_assets.cohorts.film_dicom import dicom_form, dicom_grey
+        from cxr_assets.cohorts.film_dicom import dicom_grey
 
-        film = dicom_grey(data)
-        return film, film.size, dicom_form(data)
+        film, form = dicom_grey(data)
+        return film, film.size, form
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as film:
         width, height = received = film.size
         if width * height > LARGEST_PIXELS:

@@ -29,14 +29,13 @@ def refusal(tags: Dataset) -> str | None:
     return None
 
 
-def dicom_form(data: bytes) -> str:
-    """What a DICOM file's pixels were received as: transfer syntax, photometric interpretation, stored bits."""
-    tags = dcmread(io.BytesIO(data), stop_before_pixels=True)
+def _form(tags: Dataset) -> str:
+    """What a file's pixels were received as: transfer syntax, photometric interpretation, stored bits."""
     return f"DICOM {tags.file_meta.TransferSyntaxUID.name}, {tags.PhotometricInterpretation}, {tags.BitsStored} bits"
 
 
-def dicom_grey(data: bytes) -> Image.Image:
-    """8-bit grey picture of a DICOM file, in the order that the standard gives.
+def dicom_grey(data: bytes) -> tuple[Image.Image, str]:
+    """8-bit grey picture of a DICOM file, in the order that the standard gives, and what it was received as.
 
     Stored values → modality table or rescale → VOI table, else the first window (LINEAR, LINEAR_EXACT or SIGMOID), else
     the percentile window of deep films → inverted for MONOCHROME1 or PresentationLUTShape INVERSE → 8 bit. A window that
@@ -65,10 +64,10 @@ def dicom_grey(data: bytes) -> Image.Image:
         deep = deep.max() + deep.min() - deep if inverse else deep
         if padding.any() and not padding.all():
             deep[padding] = deep[~padding].min()
-        return windowed(deep)
+        return windowed(deep), _form(tags)
     shown = _TOP - shown if inverse else shown
     shown[padding] = 0
-    return Image.fromarray(np.rint(shown * (255 / _TOP)).astype(np.uint8))
+    return Image.fromarray(np.rint(shown * (255 / _TOP)).astype(np.uint8)), _form(tags)
 
 
 def _stored(values: np.ndarray, tags: Dataset) -> np.ndarray:

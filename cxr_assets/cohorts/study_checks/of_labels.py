@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from cxr_assets.cohorts.labels import CANONICAL, NO_FINDING, SUPPORT_DEVICES
+from cxr_assets.cohorts.chexpert_labels import contradictions
+from cxr_assets.cohorts.labels import CANONICAL
 from cxr_assets.cohorts.schema import TABLES
 from cxr_assets.cohorts.study_checks.frame import CheckedCohort, Found, listed
 
@@ -29,9 +30,7 @@ def label_values_closed(cohort: CheckedCohort) -> Found:
 
 def no_finding_stands_alone(cohort: CheckedCohort) -> Found:
     """[9] Where No Finding is 1, no pathology is 1 or -1 (support devices may be there)."""
-    others = [name for name in CANONICAL if name not in (NO_FINDING, SUPPORT_DEVICES)]
-    against = pl.any_horizontal(pl.col(others).is_in([1, -1]).fill_null(value=False))
-    rows = cohort.finding_values.filter((pl.col(NO_FINDING) == 1) & against)
+    rows = contradictions(cohort.finding_values)
     return rows.is_empty(), {"contradictions": rows.height, "examples": listed(rows["study_id"])}
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from cxr_assets.captions.clean import clean_captions
+from cxr_assets.classification.classifiers import learner_keys
 from cxr_assets.cohorts.study_checks import (
     BLOCKING_STUDY_CHECKS,
     STUDY_CHECKS,
     run_check,
     stored_cohort,
 )
+from cxr_assets.keys import Arm
 from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Project
 from cxr_assets.warehouse.manifest import Manifest
@@ -109,6 +111,16 @@ def _better_than_chance(project: Project, manifest: Manifest) -> Outcome:
     return Outcome("better_than_chance", auroc > 0.5, {"validate_auroc": auroc})
 
 
+def _source_is_no_shortcut(project: Project, manifest: Manifest) -> Outcome:
+    """Whether "synthetic" could stand for a finding: told from the features, and unevenly spread over its labels."""
+    given = manifest.facts.get("shortcuts") or []
+    return Outcome(
+        "source_is_no_shortcut",
+        not given,
+        {"given_away": ", ".join(given), "source_auroc": manifest.facts.get("source_auroc")},
+    )
+
+
 def _one_row_each(project: Project, manifest: Manifest) -> Outcome:
     rows = project.store.table("predictions", manifest.partition)
     double = rows.height - rows.select("study_id", "finding").n_unique()
@@ -121,12 +133,53 @@ def _one_row_each(project: Project, manifest: Manifest) -> Outcome:
 def _groups_covered(project: Project, manifest: Manifest) -> Outcome:
     estimates = project.store.table("fairness_estimates", manifest.partition)
     alone = estimates.filter(pl.col("estimate").is_not_null() & pl.col("ci_lo").is_null())
-    cells = estimates.filter((pl.col("finding") == "all") & (pl.col("metric") == "tpr"))
+    cells = estimates.filter((pl.col("finding") == "all") & (pl.col("metric") == "tpr") & pl.col("primary"))
     return Outcome(
         "estimates_have_intervals",
         alone.is_empty(),
         {"without_interval": alone.height, "groups": cells.height, "eligible": int(cells["eligible"].sum())},
     )
+
+
+def _attributes_compared(project: Project, manifest: Manifest) -> Outcome:
+    """Whether every attribute with two known groups has two that are large enough to compare."""
+    estimates = project.store.table("fairness_estimates", manifest.partition)
+    cells = estimates.filter((pl.col("finding") == "all") & (pl.col("metric") == "tpr") & pl.col("primary"))
+    singles = cells.filter(~pl.col("attribute").str.contains("×") & (pl.col("attribute") != "all"))
+    counted = singles.group_by("attribute").agg(groups=pl.len(), eligible=pl.col("eligible").sum()).sort("attribute")
+    bare = counted.filter(pl.col("eligible") < 2)["attribute"].to_list()
+    suppressed = cells.filter(pl.col("null_reason") == "suppressed")
+    return Outcome(
+        "attributes_compared",
+        not bare,
+        {
+            "not_compared": ", ".join(bare),
+            "eligible": ", ".join(f"{r['attribute']} {r['eligible']} of {r['groups']}" for r in counted.to_dicts()),
+            "suppressed_groups": ", ".join(suppressed["group"].to_list()[:40]),
+        },
+    )
+
+
+def _no_patient_learned_from(project: Project, manifest: Manifest) -> Outcome:
+    """Whether a patient who is scored trained the classifiers, their generator, or chose their thresholds."""
+    arm = Arm.parse(manifest.partition["arm"])
+    scored: set[str] = set()
+    for learner in project.learners:
+        scored |= set(project.store.table("predictions", learner_keys(arm, learner))["patient_id"])
+    learned = set(project.store.table("training_set_rows", manifest.partition)["patient_id"].drop_nulls())
+    if not arm.is_real:
+        learned |= set(project.store.table("adapter_training_rows", {"method": arm.method})["patient_id"])
+    held = project.store.table("studies").filter(pl.col("split") == "validate")["patient_id"]
+    shared = scored & (learned | set(held))
+    return Outcome("no_scored_patient_learned_from", not shared, {"patients": len(shared)}, blocking=True)
+
+
+def _no_levelling_down(project: Project, manifest: Manifest) -> Outcome:
+    if "fairness_contrasts" not in manifest.rows:
+        return Outcome("no_levelling_down", True, {"flagged": "", "why": "one arm alone: nothing to compare"})
+    rows = project.store.table("fairness_contrasts").filter(pl.col("levelling_down").fill_null(False))
+    named = [f"{r['arm_a']}: {r['metric']} by {r['attribute']}" for r in rows.iter_rows(named=True)]
+    return Outcome("no_levelling_down", not named, {"flagged": ", ".join(named)})
 
 
 def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
@@ -148,10 +201,10 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "synthetic_catalogue": ("strata_complete",),
     "synthetic_set": ("pass_rate",),
     "training_set": ("no_held_out_patient", "views_as_chosen"),
-    "classifier": ("better_than_chance",),
+    "classifier": ("better_than_chance", "source_is_no_shortcut"),
     "predictions": ("one_score_each",),
-    "fairness_scorecard": ("estimates_have_intervals",),
-    "report": ("self_contained",),
+    "fairness_scorecard": ("estimates_have_intervals", "attributes_compared", "no_scored_patient_learned_from"),
+    "report": ("self_contained", "no_levelling_down"),
 }
 _FUNCTIONS: Mapping[str, Check] = {
     "every_study_has_a_fate": _every_study_has_a_fate,
@@ -168,7 +221,11 @@ _FUNCTIONS: Mapping[str, Check] = {
     "views_as_chosen": _views_as_chosen,
     "better_than_chance": _better_than_chance,
     "one_score_each": _one_row_each,
+    "source_is_no_shortcut": _source_is_no_shortcut,
     "estimates_have_intervals": _groups_covered,
+    "attributes_compared": _attributes_compared,
+    "no_scored_patient_learned_from": _no_patient_learned_from,
+    "no_levelling_down": _no_levelling_down,
     "self_contained": _page_is_self_contained,
 }
 BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
@@ -178,6 +235,7 @@ BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
         "no_held_out_patient",
         "views_as_chosen",
         "one_score_each",
+        "no_scored_patient_learned_from",
     }
 )
 

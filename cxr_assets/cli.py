@@ -14,6 +14,7 @@ import yaml
 
 from cxr_assets.cli_config import config_app
 from cxr_assets.cli_options import Arms, Cohort, Format, Preset, Root, Sets, Storage
+from cxr_assets.cli_score import score
 from cxr_assets.errors import CxrError
 from cxr_assets.settings import Resolved, resolve
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(config_app, name="config")
+app.command()(score)
 
 
 def _overrides(sets: list[str] | None, root: Path | None) -> dict[str, Any]:

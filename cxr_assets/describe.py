@@ -160,13 +160,44 @@ def _classifier(project: Project, manifest: Manifest, told: Description) -> None
 
 
 def _scorecard(project: Project, manifest: Manifest, told: Description) -> None:
-    from cxr_assets.evaluation.figures import forest_of_groups
+    from cxr_assets.evaluation.curves import reliability_curves
+    from cxr_assets.evaluation.figures import forest_of_groups, intersection_map
 
     gaps = project.store.table("fairness_gaps", manifest.partition)
     columns = ["attribute", "observed", "null_mean", "excess", "p_perm", "p_adj", "worst_group", "reported"]
     told.tables["gaps"] = gaps.filter(pl.col("family") == "confirmatory").select(columns).sort("p_adj")
     estimates = project.store.table("fairness_estimates", manifest.partition)
     told.pictures["true_positive_rate_by_group"] = forest_of_groups(estimates, metric="tpr")
+    reliability = project.store.table("fairness_reliability", manifest.partition)
+    for attribute in project.settings.evaluation.attributes:
+        if (reliability["attribute"] == attribute).any():
+            told.pictures[f"reliability_by_{attribute}"] = reliability_curves(reliability, attribute=attribute)
+    pairs = estimates.filter(pl.col("attribute").str.count_matches("×") == 1)["attribute"].unique().sort()
+    for pair in pairs:
+        told.pictures[f"true_positive_rate_by_{pair.replace('×', '_and_')}"] = intersection_map(
+            estimates, attribute=pair
+        )
+
+
+def _report(project: Project, manifest: Manifest, told: Description) -> None:
+    if "fairness_contrasts" in manifest.rows:
+        columns = [
+            "arm_a",
+            "quantity",
+            "attribute",
+            "group",
+            "metric",
+            "delta",
+            "ci_lo",
+            "ci_hi",
+            "p_adj",
+            "levelling_down",
+        ]
+        told.tables["contrasts"] = (
+            project.store.table("fairness_contrasts").select(columns).sort("p_adj", nulls_last=True)
+        )
+    for name in manifest.facts.get("pictures", ()):
+        told.pictures[name] = project.store.path(f"reports/{name}.png").read_bytes()
 
 
 _PAINTERS: Mapping[str, Any] = {
@@ -182,4 +213,5 @@ _PAINTERS: Mapping[str, Any] = {
     "synthetic_set": _set,
     "classifier": _classifier,
     "fairness_scorecard": _scorecard,
+    "report": _report,
 }

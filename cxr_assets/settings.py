@@ -22,6 +22,7 @@ from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.phantom.config import PhantomConfig
 from cxr_assets.diffusion.config import Precision, PretrainSettings
 from cxr_assets.errors import SettingsError
+from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.keys import slug
 
 PRESETS = Path(__file__).parent / "presets"
@@ -128,13 +129,20 @@ class ClassificationSettings(Frozen):
     validate_every: int = 100
     precision: Precision = "fp32"
     synthetic_weight: float = Field(1.0, gt=0, description="loss weight of a synthetic film beside a real one")
-    threshold_rule: Literal["f1", "youden"] = "f1"
+    threshold_rule: Literal["f1", "youden", "sensitivity90"] = Field(
+        "f1", description="operating point that gaps are taken at; the others are reported beside it"
+    )
 
 
 class EvaluationSettings(Frozen):
     """Intervals and eligibility (evaluation.md §1.4)."""
 
-    replicates: int = Field(1000, ge=100)
+    replicates: int = Field(1000, ge=100, description="bootstrap draws of whole patients")
+    permutations: int = Field(1000, ge=100, description="exchanges of groups between patients: what chance gives")
+    family: list[Hypothesis] | None = Field(
+        default=None,
+        description="hypotheses declared beforehand (Holm); null: the pooled TPR gap of every attribute and intersection",
+    )
     min_positives: int = 50
     min_negatives: int = 50
     min_patients: int = 30

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from cxr_assets.classification.backbones import build_backbone
 from cxr_assets.classification.data import LabelledFilms, augment, evaluation_films, film_batch, training_films
-from cxr_assets.classification.thresholds import fit_threshold, refuse_fitted_rows, rows_digest
+from cxr_assets.classification.source_probe import PROBE, probe_classifier, shortcuts
+from cxr_assets.classification.thresholds import RULES, fit_threshold, refuse_fitted_rows, rows_digest
 from cxr_assets.diffusion.device import autocast, pick_device
 from cxr_assets.errors import CheckError, InputError, StorageError
 from cxr_assets.keys import Arm, Learner
@@ -22,7 +23,7 @@ from cxr_assets.plots import loss_curve
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import TrainLoop, derive_seed
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 PREDICTIONS = {
     "arm": pl.String,
     "learner": pl.String,
@@ -118,7 +119,9 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
         {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "classifier.safetensors"
     )
     scores = predict(network, check.films, device=device)
-    thresholds = {n: _threshold(scores[:, i], check.labels[:, i], s.threshold_rule) for i, n in enumerate(names)}
+    thresholds = {
+        (n, rule): _threshold(scores[:, i], check.labels[:, i], rule) for i, n in enumerate(names) for rule in RULES
+    }
     record = {
         "backbone": learner.backbone,
         "seed": learner.seed,
@@ -132,6 +135,7 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
     (folder / "training.json").write_text(json.dumps(record, indent=1))
     loss_curve({f"{arm} {learner}": loop.losses}, folder / "loss.png")
     fitted_on = check.rows["study_id"].to_list()
+    probe = probe_classifier(network, train, names, device=device, seed=learner.seed)
     with step.writing() as writer:
         digest = writer.folder(folder, f"classifiers/arm={arm}/learner={learner}")
         writer.table(
@@ -143,14 +147,21 @@ def train_classifier(project: Project, arm: Arm, learner: Learner) -> Made:
                         **step.keys,
                         "finding": n,
                         "threshold": t,
-                        "rule": s.threshold_rule,
+                        "rule": rule,
                         "fitted_on": rows_digest(fitted_on),
                     }
-                    for n, t in thresholds.items()
+                    for (n, rule), t in thresholds.items()
                 ],
                 schema_overrides={"threshold": pl.Float64},
             ),
         )
+        if probe is not None:
+            writer.table(
+                "source_probe",
+                probe.select(pl.lit(str(arm)).alias("arm"), pl.lit(str(learner)).alias("learner"), *PROBE),
+            )
+            writer.facts["source_auroc"] = probe["auroc"][0]
+            writer.facts["shortcuts"] = shortcuts(probe)
         writer.table(
             "classifier_training",
             pl.DataFrame(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cxr_assets.errors import CheckError
+from cxr_assets.errors import CheckError, InputError
 from cxr_assets.warehouse.manifest import digest_json
+
+RULES = ("f1", "youden", "sensitivity90")
+SENSITIVITY = 0.90
 
 
 def fit_threshold(scores: np.ndarray, truth: np.ndarray, rule: str = "f1") -> float | None:
@@ -13,12 +16,15 @@ def fit_threshold(scores: np.ndarray, truth: np.ndarray, rule: str = "f1") -> fl
 
     Args:
         scores: float, shape ``(n,)``; ``truth`` 0/1, same shape.
-        rule: ``f1`` (largest F1) or ``youden`` (largest TPR - FPR; Youden 1950).
+        rule: ``f1`` (largest F1), ``youden`` (largest TPR - FPR; Youden 1950) or ``sensitivity90`` (fewest films flagged
+            with at least 0.90 of the positives among them, for triage).
 
     Returns:
         The threshold, the higher one of equally good ones; None where only one class is there.
     """
     positives = int(truth.sum())
+    if rule not in RULES:
+        raise InputError(f"threshold rule {rule!r} is none of {', '.join(RULES)}.")
     if positives == 0 or positives == len(truth):
         return None
     order = np.argsort(-scores, kind="stable")
@@ -27,6 +33,8 @@ def fit_threshold(scores: np.ndarray, truth: np.ndarray, rule: str = "f1") -> fl
     last = np.append(ranked[1:] != ranked[:-1], True)  # a threshold cannot cut between equal scores
     if rule == "youden":
         value = hits / positives - (flagged - hits) / (len(truth) - positives)
+    elif rule == "sensitivity90":
+        value = (hits >= SENSITIVITY * positives - 1e-9).astype(np.float64)
     else:
         value = 2 * hits / (flagged + positives)
     return float(ranked[last][np.argmax(value[last])])

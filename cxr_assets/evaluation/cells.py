@@ -17,11 +17,28 @@ OVERALL = "all"
 
 @dataclass(frozen=True)
 class Grouping:
-    """One attribute or intersection. ``member`` int64, shape ``(films,)``: index into ``groups``, -1 for unknown."""
+    """One attribute or intersection.
+
+    ``member`` int64, shape ``(films,)``: index into ``groups``, -1 for unknown; ``of_cell`` the same for the cells of a
+    :class:`Lattice`.
+    """
 
     attribute: str
     groups: tuple[str, ...]
     member: np.ndarray
+    of_cell: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Cells that no attribute divides further, and every grouping as a union of them.
+
+    ``cell`` int64 ``(films,)``; ``unknown`` int64 ``(cells,)``, one bit for each attribute that is not known there.
+    """
+
+    cell: np.ndarray
+    unknown: np.ndarray
+    groupings: tuple[Grouping, ...]
 
 
 @dataclass(frozen=True)
@@ -69,46 +86,65 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
         raise InputError(
             f"predictions: {odd.height} values of truth are neither 0, 1 nor null, such as {odd['truth'][0]}."
         )
+    two = predictions.group_by("study_id", "finding").agg(pl.col("truth").n_unique()).filter(pl.col("truth") > 1)
+    if two.height:
+        raise InputError(
+            f"predictions: the truth of {two['finding'][0]} in {two['study_id'][0]} differs from learner to learner"
+            f" ({two.height} such). One film has one truth."
+        )
     if people["study_id"].is_duplicated().any():
         raise InputError("people: a study_id stands there twice. Give one row of attributes for each study.")
     films = predictions.select("study_id", "patient_id").unique().sort("study_id")
     if films["study_id"].is_duplicated().any():
         raise InputError("predictions give one study_id to two patients.")
     learners = tuple(sorted(predictions["learner"].unique()))
-    index = {
-        "film": {s: i for i, s in enumerate(films["study_id"])},
-        "finding": {f: i for i, f in enumerate(findings)},
-        "learner": {x: i for i, x in enumerate(learners)},
-    }
     scores = np.full((len(learners), films.height, len(findings)), np.nan)
     truth = np.full((films.height, len(findings)), np.nan)
-    kept = predictions.filter(pl.col("finding").is_in(list(findings)))
-    at = [
-        kept[column].replace_strict(index[kind]).to_numpy()
-        for kind, column in (("learner", "learner"), ("film", "study_id"), ("finding", "finding"))
-    ]
-    scores[at[0], at[1], at[2]] = kept["score"].to_numpy()
-    truth[at[1], at[2]] = kept["truth"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    at = predictions.select("learner", "study_id", "finding", "score", pl.col("truth").cast(pl.Float64))
+    for column, names in (("learner", learners), ("study_id", films["study_id"]), ("finding", findings)):
+        place = pl.DataFrame({column: names, f"{column}_at": range(len(names))}, schema_overrides={column: pl.String})
+        at = at.join(place, on=column, how="inner")
+    film, finding = at["study_id_at"].to_numpy(), at["finding_at"].to_numpy()
+    scores[at["learner_at"].to_numpy(), film, finding] = at["score"].to_numpy()
+    truth[film, finding] = at["truth"].fill_null(np.nan).to_numpy()
     patient = films["patient_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     joined = films.join(people, on="study_id", how="left", maintain_order="left")
     return ScoredFilms(tuple(findings), learners, scores, truth, patient, joined)
 
 
-def groupings(films: ScoredFilms, attributes: Sequence[str]) -> list[Grouping]:
-    """Overall, every attribute, and every intersection; names of intersections in alphabetical order."""
-    member = np.zeros(len(films.patient), dtype=np.int64)
-    found = [Grouping(OVERALL, (OVERALL,), member)]
-    for size in range(1, len(attributes) + 1):
-        for chosen in combinations(sorted(attributes), size):
-            known = films.people.select(
-                pl.when(pl.all_horizontal(pl.col(c).is_not_null() & (pl.col(c) != "unknown") for c in chosen)).then(
-                    pl.concat_str([pl.col(c) for c in chosen], separator="×")
-                )
-            ).to_series()
-            names = tuple(sorted(known.drop_nulls().unique()))
-            if len(names) > 1:
-                position = {name: i for i, name in enumerate(names)}
-                found.append(
-                    Grouping("×".join(chosen), names, np.array([position.get(v, -1) for v in known], dtype=np.int64))
-                )
-    return found
+def lattice(films: ScoredFilms, attributes: Sequence[str]) -> Lattice:
+    """Overall, every attribute, and every intersection; names of intersections in alphabetical order.
+
+    A film is in a group only if every attribute of the grouping is known: not null, empty or ``unknown``.
+    """
+    chosen = sorted(attributes)
+    codes, names = np.full((len(films.patient), len(chosen)), -1, dtype=np.int64), []
+    for column, attribute in enumerate(chosen):
+        values = films.people[attribute].cast(pl.String)
+        known = values.set(values.is_in(["unknown", ""]).fill_null(True), None)
+        names.append(known.drop_nulls().unique().sort().to_list())
+        if names[-1]:
+            position = pl.Series(range(len(names[-1])), dtype=pl.Int64)
+            code = known.replace_strict(pl.Series(names[-1], dtype=pl.String), position, default=None)
+            codes[:, column] = code.fill_null(-1).to_numpy()
+    distinct, cell = np.unique(codes, axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    everything = np.zeros(len(distinct), dtype=np.int64)
+    found = [Grouping(OVERALL, (OVERALL,), everything[cell], everything)]
+    for size in range(1, len(chosen) + 1):
+        for picked in combinations(range(len(chosen)), size):
+            present = distinct[:, picked]
+            whole = np.flatnonzero((present >= 0).all(axis=1))
+            rows, inverse = np.unique(present[whole], axis=0, return_inverse=True)
+            if len(rows) > 1:
+                of_cell = np.full(len(distinct), -1, dtype=np.int64)
+                of_cell[whole] = inverse.reshape(-1)
+                groups = tuple("×".join(names[c][i] for c, i in zip(picked, row, strict=True)) for row in rows)
+                found.append(Grouping("×".join(chosen[c] for c in picked), groups, of_cell[cell], of_cell))
+    unknown = ((distinct < 0) * (1 << np.arange(len(chosen)))).sum(axis=1) if chosen else everything
+    return Lattice(cell, unknown, tuple(found))
+
+
+def groupings(films: ScoredFilms, attributes: Sequence[str]) -> tuple[Grouping, ...]:
+    """The groupings of :func:`lattice` alone."""
+    return lattice(films, attributes).groupings

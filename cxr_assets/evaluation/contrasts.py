@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from cxr_assets.evaluation.bootstrap import interval
+from cxr_assets.evaluation.cells import OVERALL, ScoredFilms
+from cxr_assets.evaluation.delong import Components, compare, mean_components, structural_components
+from cxr_assets.evaluation.family import benjamini_hochberg
+from cxr_assets.evaluation.resampling import interval
 
 NI_MARGIN = 0.01
 CONTRASTS = {
@@ -27,11 +30,18 @@ CONTRASTS = {
     "p_adj": pl.Float64,
     "ni_margin": pl.Float64,
     "ni_pass": pl.Boolean,
+    "levelling_down": pl.Boolean,
+    "delong_ci_lo": pl.Float64,
+    "delong_ci_hi": pl.Float64,
+    "delong_p": pl.Float64,
 }
+_JOINED = ("levelling_down", "delong_ci_lo", "delong_ci_hi", "delong_p")
 _KEY = ["finding", "attribute", "group", "metric", "quantity"]
 
 
-def contrast_arms(replicates: Sequence[pl.DataFrame], baseline: str) -> pl.DataFrame:
+def contrast_arms(
+    replicates: Sequence[pl.DataFrame], baseline: str, films: Mapping[str, ScoredFilms] | None = None
+) -> pl.DataFrame:
     """Every quantity of every arm less that of the baseline arm.
 
     Replicate *i* of all arms is the same draw of patients, so the difference is taken replicate by replicate. For the
@@ -39,10 +49,12 @@ def contrast_arms(replicates: Sequence[pl.DataFrame], baseline: str) -> pl.DataF
 
     Args:
         replicates: one frame an arm: arm, finding, attribute, group, metric, quantity, replicate (0 is the sample), value.
+        films: predictions of each arm; with them the overall AUROC of each finding is compared by DeLong's test too.
 
     Returns:
         One row for each arm but the baseline and each quantity that both have; ``p`` is two-sided, from the share of
-        replicates on the other side of 0; ``p_adj`` is Benjamini and Hochberg's over all rows.
+        replicates on the other side of 0; ``p_adj`` is Benjamini and Hochberg's over all rows. ``levelling_down`` of a
+        max–min gap: the group that the baseline served best fell by more than the one it served worst rose.
     """
     everything = pl.concat(list(replicates))
     base = everything.filter(pl.col("arm") == baseline).drop("arm").rename({"value": "value_b"})
@@ -75,22 +87,66 @@ def contrast_arms(replicates: Sequence[pl.DataFrame], baseline: str) -> pl.DataF
                 "ni_pass": ni,
             }
         )
-    frame = pl.DataFrame(rows, schema=CONTRASTS).sort("arm_a", *_KEY)
+    found = pl.DataFrame(rows, schema={k: v for k, v in CONTRASTS.items() if k not in _JOINED})
+    frame = (
+        found.join(
+            _levelled(everything, baseline), on=["arm_a", "finding", "attribute", "metric", "quantity"], how="left"
+        )
+        .join(_delong(films or {}, baseline), on=["arm_a", *_KEY], how="left")
+        .select(list(CONTRASTS))
+        .sort("arm_a", *_KEY)
+    )
     return frame.with_columns(
         p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None)
     )
 
 
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Adjusted p values of the false-discovery rate (Benjamini and Hochberg 1995); NaN stays NaN."""
-    from scipy.stats import false_discovery_control
+def _levelled(replicates: pl.DataFrame, baseline: str) -> pl.DataFrame:
+    """Whether an arm narrows a gap by serving the best group worse (Zhang et al. 2022), by attribute and metric."""
+    key = ["finding", "attribute", "metric"]
+    groups = replicates.filter((pl.col("quantity") == "group") & (pl.col("replicate") == 0))
+    base = groups.filter(pl.col("arm") == baseline).select(*key, "group", before="value")
+    moved = groups.filter(pl.col("arm") != baseline).join(base, on=[*key, "group"]).sort("before", "group")
+    ends = moved.group_by("arm", *key, maintain_order=True).agg(
+        groups=pl.len(),
+        worst=pl.col("value").first() - pl.col("before").first(),
+        best=pl.col("value").last() - pl.col("before").last(),
+    )
+    fell = (pl.col("best") < 0) & (-pl.col("best") > pl.col("worst"))
+    return ends.filter(pl.col("groups") > 1).select(
+        pl.col("arm").alias("arm_a"), *key, quantity=pl.lit("max_min"), levelling_down=fell
+    )
 
-    p = p.astype(np.float64)
-    known = np.isfinite(p)
-    out = np.full(len(p), np.nan)
-    if known.any():
-        out[known] = false_discovery_control(p[known])
-    return out
+
+def _delong(films: Mapping[str, ScoredFilms], baseline: str) -> pl.DataFrame:
+    """DeLong's paired test of the overall AUROC of each finding, clustered by patient, seeds averaged."""
+    schema = {"arm_a": pl.String, **dict.fromkeys(_KEY, pl.String), **dict.fromkeys(_JOINED[1:], pl.Float64)}
+    rows = []
+    base = films.get(baseline)
+    for arm, other in films.items():
+        if base is None or arm == baseline:
+            continue
+        if other.people["study_id"].to_list() != base.people["study_id"].to_list():
+            continue  # another evaluation set: nothing is paired
+        for column, finding in enumerate(base.findings):
+            if finding not in other.findings:
+                continue
+            there = other.findings.index(finding)
+            both = np.stack([*base.scores[:, :, column], *other.scores[:, :, there]])
+            known = ~np.isnan(both).any(axis=0) & ~np.isnan(base.truth[:, column])
+            truth, patient = base.truth[known, column], base.patient[known]
+            if not 0 < truth.sum() < len(truth):
+                continue
+            patients = patient[truth == 1], patient[truth == 0]
+            theirs = _components(other.scores[:, known, there], truth)
+            found = compare(theirs, _components(base.scores[:, known, column], truth), patients)
+            rows.append((arm, finding, OVERALL, OVERALL, "auroc", "overall", found.ci_lo, found.ci_hi, found.p))
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _components(scores: np.ndarray, truth: np.ndarray) -> Components:
+    return mean_components([structural_components(each, truth) for each in scores])
 
 
 def _number(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import polars as pl
 
 from cxr_assets.classification.classifiers import learner_keys, training_config
 from cxr_assets.cohorts.film_reader import read_films
+from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.contrasts import contrast_arms
-from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm
+from cxr_assets.evaluation.curves import gap_against_auroc, reliability_curves
+from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm, intersection_map
 from cxr_assets.evaluation.limits import limits
+from cxr_assets.evaluation.words import tell
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
 from cxr_assets.plots import data_uri, film_grid
 from cxr_assets.project import Made, Parent, Project, config_digest
 from cxr_assets.synthesis.quality_report import PASS_RATE
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 BASELINE = str(Arm(REAL, REAL_ONLY))
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -59,19 +63,33 @@ def write_report(project: Project) -> Made:
         return made
     tables = {
         name: [project.store.table(name, {"arm": str(a)}) for a in arms]
-        for name in ("fairness_estimates", "fairness_gaps", "fairness_replicates")
+        for name in ("fairness_estimates", "fairness_gaps", "fairness_replicates", "fairness_reliability")
     }
     has_baseline = any(str(a) == BASELINE for a in arms)
-    contrasts = contrast_arms(tables["fairness_replicates"], BASELINE) if has_baseline else None
+    films = {str(a): _films(project, a) for a in arms}
+    contrasts = contrast_arms(tables["fairness_replicates"], BASELINE, films) if has_baseline else None
     told = limits(project)
-    page = render(project, arms, tables, contrasts, told)
+    pictures = paint(arms, tables)
+    page = render(project, arms, tables, contrasts, told, pictures)
     with step.writing() as writer:
         if contrasts is not None:
             writer.table("fairness_contrasts", contrasts)
         writer.bytes("reports/index.html", page.encode())
+        for picture in pictures:
+            writer.bytes(f"reports/{picture.name}.png", picture.png)
         writer.facts |= {"arms": [str(a) for a in arms], "page": "reports/index.html", "kilobytes": len(page) // 1024}
         writer.facts["limits"] = told
+        writer.facts["pictures"] = [p.name for p in pictures]
     return step.made()
+
+
+def _films(project: Project, arm: Arm) -> ScoredFilms:
+    """What an arm's learners said of the test films."""
+    predictions = pl.concat(
+        [project.store.table("predictions", learner_keys(arm, learner)) for learner in project.learners]
+    )
+    people = predictions.select("study_id").unique()
+    return lay_out(predictions, people, project.grid.findings)
 
 
 def _others(project: Project, arms: list[Arm]) -> list[tuple[str, dict[str, str]]]:
@@ -98,7 +116,9 @@ def headline(estimates: pl.DataFrame, gaps: pl.DataFrame, subject: tuple[str, st
     """Figures of one arm for the first table: AUROC and TPR over all films, and the subject's distance to the others."""
     overall = {
         r["metric"]: r
-        for r in estimates.filter((pl.col("attribute") == "all") & (pl.col("finding") == "all")).iter_rows(named=True)
+        for r in estimates.filter(
+            (pl.col("attribute") == "all") & (pl.col("finding") == "all") & pl.col("primary")
+        ).iter_rows(named=True)
     }
     own = None
     if subject:
@@ -144,6 +164,25 @@ def lineage(project: Project, arms: list[Arm]) -> list[dict[str, Any]]:
     return rows
 
 
+def _probes(project: Project, arms: list[Arm]) -> list[dict[str, Any]]:
+    """What each mixed classifier's features give away of where a film came from."""
+    rows = []
+    for arm in arms:
+        for learner in project.learners:
+            manifest = project.store.manifest("classifier", learner_keys(arm, learner))
+            if manifest and "shortcuts" in manifest.facts:
+                facts = manifest.facts
+                rows.append(
+                    {
+                        "arm": str(arm),
+                        "learner": str(learner),
+                        "auroc": facts["source_auroc"],
+                        "shortcuts": facts["shortcuts"],
+                    }
+                )
+    return rows
+
+
 def film_grids(project: Project, arms: list[Arm]) -> list[dict[str, str]]:
     """Real training films beside synthetic ones of each method, with what they were asked to show."""
     studies = project.filmed("train")
@@ -165,32 +204,55 @@ def film_grids(project: Project, arms: list[Arm]) -> list[dict[str, str]]:
     ]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A plot of the page, which also stands beside it as a file."""
+
+    name: str
+    title: str
+    png: bytes
+
+
+def paint(arms: list[Arm], tables: dict[str, list[pl.DataFrame]]) -> list[Picture]:
+    """The plots of the page: gap before and after, groups, intersections, calibration, and gap against accuracy."""
+    if not arms:
+        return []
+    estimates, gaps = tables["fairness_estimates"], tables["fairness_gaps"]
+    first = next((i for i, a in enumerate(arms) if str(a) == BASELINE), 0)
+    subject = subject_of(gaps[first])
+    found = []
+    if subject:
+        attribute, group = subject
+        picture = gap_by_arm(pl.concat(gaps), attribute=attribute, group=group)
+        found.append(Picture("gap_by_arm", f"{group} against all others, before and after", picture))
+        picture = gap_against_auroc(pl.concat(tables["fairness_replicates"]), pl.concat(gaps), attribute=attribute)
+        found.append(Picture("gap_against_auroc", "Fairness against accuracy, arm by arm", picture))
+    title = f"True-positive rate by group, {arms[first]}"
+    found.append(Picture("groups", title, forest_of_groups(estimates[first], metric="tpr")))
+    attributes = estimates[first]["attribute"].unique(maintain_order=True).to_list()
+    for pair in (a for a in attributes if a.count("×") == 1):
+        name = f"intersections_{pair.replace('×', '_')}"
+        found.append(
+            Picture(name, f"Intersections of {pair}, {arms[first]}", intersection_map(estimates[first], attribute=pair))
+        )
+    for attribute in (a for a in attributes if "×" not in a and a != "all"):
+        picture = reliability_curves(tables["fairness_reliability"][first], attribute=attribute)
+        found.append(Picture(f"reliability_{attribute}", f"Calibration by {attribute}, {arms[first]}", picture))
+    return found
+
+
 def render(
     project: Project,
     arms: list[Arm],
     tables: dict[str, list[pl.DataFrame]],
     contrasts: pl.DataFrame | None,
     told: list[str],
+    pictures: list[Picture],
 ) -> str:
     """The page as text; ``told`` is what the cohort does not allow."""
     estimates, gaps = tables["fairness_estimates"], tables["fairness_gaps"]
     first = next((i for i, a in enumerate(arms) if str(a) == BASELINE), 0)
     subject = subject_of(gaps[first]) if arms else None
-    figures = []
-    if arms and subject:
-        figures.append(
-            {
-                "title": f"{subject[1]} against all others, before and after",
-                "src": data_uri(gap_by_arm(pl.concat(gaps), attribute=subject[0], group=subject[1])),
-            }
-        )
-    if arms:
-        figures.append(
-            {
-                "title": f"True-positive rate by group, {arms[first]}",
-                "src": data_uri(forest_of_groups(estimates[first], metric="tpr")),
-            }
-        )
     shown = None
     if contrasts is not None:
         kept = (pl.col("quantity") == "overall") | (pl.col("quantity") == "max_min") & (pl.col("metric") == "tpr")
@@ -220,7 +282,8 @@ def render(
         limits=told,
         missing=[str(a) for a in project.arms if a not in arms],
         subject=subject,
-        figures=figures,
+        figures=[{"title": p.title, "src": data_uri(p.png)} for p in pictures],
+        words=tell(estimates[first], gaps[first]) if arms else [],
         contrasts=shown,
         heads=[{"arm": str(a), **headline(e, g, subject)} for a, e, g in zip(arms, estimates, gaps, strict=True)],
         quality=pl.concat(quality).to_dicts() if quality else [],
@@ -228,6 +291,7 @@ def render(
         grids=film_grids(project, arms),
         planted=pl.read_parquet(planted, hive_partitioning=False, glob=False).to_dicts() if planted.exists() else [],
         sources=project.store.table("sources").filter(pl.col("release") != "film").to_dicts(),
+        probe=_probes(project, arms),
         regions=project.store.table("region_recall").to_dicts() if project.store.manifest("disease_regions") else [],
         splits=studies.group_by("split")
         .agg(pl.len().alias("studies"), pl.n_unique("patient_id").alias("patients"))

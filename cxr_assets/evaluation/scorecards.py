@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 
 from cxr_assets.classification.classifiers import learner_keys
+from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows
 from cxr_assets.errors import CheckError
-from cxr_assets.evaluation.cells import lay_out
+from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.fairness import Eligibility, score_arm
 from cxr_assets.keys import Arm
 from cxr_assets.project import Made, Parent, Project
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def score_predictions(project: Project, arm: Arm) -> Made:
@@ -27,7 +28,7 @@ def score_predictions(project: Project, arm: Arm) -> Made:
             Parent("studies", "evaluated_on"),
         ],
         config=settings.model_dump(exclude={"features"})
-        | {"findings": project.grid.findings}
+        | {"findings": project.grid.findings, "threshold_rule": project.settings.classification.threshold_rule}
         | project.settings.choices.demographics,
         code_version=CODE_VERSION,
     )
@@ -40,25 +41,31 @@ def score_predictions(project: Project, arm: Arm) -> Made:
         raise CheckError(f"arm {arm}: predictions of classifier {min(unknown)[:16]} have no thresholds. Predict again.")
     people = project.studies().select("study_id", *settings.attributes)
     films = lay_out(predictions, people, project.grid.findings)
-    known = {(r["learner"], r["finding"]): r["threshold"] for r in thresholds.iter_rows(named=True)}
-    cuts = np.array([[known.get((x, f)) for f in films.findings] for x in films.learners], dtype=np.float64)
+    validate = project.store.table("studies").filter(pl.col("split") == "validate")["study_id"]
+    refuse_fitted_rows(set(validate), set(films.people["study_id"]))
     card = score_arm(
         films,
-        cuts,
+        _operating_points(thresholds, films, project.settings.classification.threshold_rule),
         arm=str(arm),
         attributes=settings.attributes,
         replicates=settings.replicates,
+        permutations=settings.permutations,
         seed=settings.seed,
+        family=settings.family,
         patient_kind=project.spec.patient_id_kind,
         eligibility=Eligibility(
             settings.min_positives, settings.min_negatives, settings.min_patients, settings.suppress_below
         ),
+        progress=project.progress,
     )
     with step.writing() as writer:
         writer.table("fairness_estimates", card.estimates)
         writer.table("fairness_gaps", card.gaps)
         writer.table("fairness_replicates", card.replicates)
-        overall = card.estimates.filter((pl.col("attribute") == "all") & (pl.col("finding") == "all"))
+        writer.table("fairness_reliability", card.reliability)
+        overall = card.estimates.filter(
+            (pl.col("attribute") == "all") & (pl.col("finding") == "all") & pl.col("primary")
+        )
         reported = card.gaps.filter(pl.col("reported")).sort("p_adj", "attribute")
         writer.facts |= {
             "learners": len(films.learners),
@@ -67,3 +74,12 @@ def score_predictions(project: Project, arm: Arm) -> Made:
             "reported_gaps": [f"{r['attribute']}: {r['worst_group']}" for r in reported.iter_rows(named=True)],
         }
     return step.made()
+
+
+def _operating_points(thresholds: pl.DataFrame, films: ScoredFilms, primary: str) -> dict[str, np.ndarray]:
+    """Thresholds by rule, ``(learners, findings)`` each, the primary rule first."""
+    known = {(r["rule"], r["learner"], r["finding"]): r["threshold"] for r in thresholds.iter_rows(named=True)}
+    return {
+        rule: np.array([[known.get((rule, x, f)) for f in films.findings] for x in films.learners], dtype=np.float64)
+        for rule in (primary, *(r for r in RULES if r != primary))
+    }

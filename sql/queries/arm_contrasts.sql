@@ -5,7 +5,7 @@
 -- param metric: slug, default any
 select
     arm_a as arm, arm_b as baseline, quantity, metric, finding, attribute, "group", value_a, value_b, delta, ci_lo, ci_hi,
-    p, p_adj, ni_margin, ni_pass
+    p, p_adj, ni_margin, ni_pass, levelling_down, delong_p
 from fairness_contrasts
 where ($arm is null or arm_a = $arm)
     and ($quantity is null or quantity = $quantity)

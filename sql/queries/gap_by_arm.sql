@@ -9,6 +9,7 @@ select
     reported
 from fairness_gaps
 where gap_kind = 'max_min'
+    and "primary"
     and ($arm is null or arm = $arm)
     and ($finding is null or finding = $finding)
     and ($attribute is null or attribute = $attribute)

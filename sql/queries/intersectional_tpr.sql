@@ -8,6 +8,7 @@ select
     null_reason
 from fairness_estimates
 where metric = 'tpr'
+    and "primary"
     and contains(attribute, '×')
     and ($arm is null or arm = $arm)
     and ($finding is null or finding = $finding)

@@ -6,6 +6,7 @@
 select arm, finding, metric, estimate, ci_lo, ci_hi, n_images, n_patients, n_pos, n_neg, null_reason
 from fairness_estimates
 where attribute = 'all'
+    and "primary"
     and ($arm is null or arm = $arm)
     and ($finding is null or finding = $finding)
     and ($metric is null or metric = $metric)

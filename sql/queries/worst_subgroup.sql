@@ -7,6 +7,7 @@
 select arm, finding, attribute, "group", metric, estimate, ci_lo, ci_hi, n_pos, n_patients
 from fairness_estimates
 where metric = $metric
+    and "primary"
     and eligible
     and estimate is not null
     and attribute <> 'all'
@@ -15,6 +16,6 @@ where metric = $metric
     and ($attribute is null or attribute = $attribute)
 qualify row_number() over (
     partition by arm, learner, evaluation_set, finding, attribute
-    order by if(metric = 'fpr', -estimate, estimate), "group"
+    order by if(metric in ('fpr', 'fnr', 'brier', 'ece', 'ece_debiased') or contains(metric, 'diagnosis'), -estimate, estimate), "group"
 ) = 1
-order by if(metric = 'fpr', -estimate, estimate), arm, finding, attribute;
+order by if(metric in ('fpr', 'fnr', 'brier', 'ece', 'ece_debiased') or contains(metric, 'diagnosis'), -estimate, estimate), arm, finding, attribute;

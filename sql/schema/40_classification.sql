@@ -3,6 +3,12 @@ create schema training_set;
 create schema classifier;
 create schema predictions;
 
+-- One label of one finding: how well the source of its films can be told from a classifier's features, and its share.
+create table classifier.source_probe (
+    arm varchar, learner varchar, finding varchar, label bigint, n_real bigint, n_synthetic bigint,
+    share_synthetic double, auroc double, ci_lo double, ci_hi double, null_reason varchar
+);
+
 -- One arm and film: study_id of a real one or image_id of a synthetic one, the other is null.
 create table training_set.training_set_rows (
     arm varchar, study_id varchar, image_id varchar, origin varchar, patient_id varchar, weight double,

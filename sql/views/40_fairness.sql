@@ -10,3 +10,9 @@ select gaps.* replace (coalesce(gaps.scorecard_id, artefacts.artefact_id) as sco
 from parts.fairness_gaps as gaps
 left join parts.artefacts as artefacts
     on artefacts.asset = 'fairness_scorecard' and artefacts."partition" = gaps.arm;
+
+create or replace view fairness_reliability as
+select reliability.*, artefacts.artefact_id as scorecard_id
+from parts.fairness_reliability as reliability
+left join parts.artefacts as artefacts
+    on artefacts.asset = 'fairness_scorecard' and artefacts."partition" = reliability.arm;

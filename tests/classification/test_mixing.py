@@ -176,12 +176,14 @@ def test_predictions_hold_every_test_film_and_known_finding_once(trained: Projec
 
 
 def test_thresholds_are_tied_to_the_validation_rows(trained: Project) -> None:
-    from cxr_assets.classification.thresholds import rows_digest
+    from cxr_assets.classification.thresholds import RULES, rows_digest
 
     table = trained.store.table("thresholds", learner_keys(REAL, LEARNER))
     validate = trained.store.table("studies").filter(pl.col("split") == "validate")
     assert set(table["fitted_on"]) == {rows_digest(validate["study_id"].to_list())}
-    assert table["finding"].to_list() == list(trained.grid.findings)
+    assert set(table["rule"]) == set(RULES)
+    for rule in RULES:
+        assert table.filter(pl.col("rule") == rule)["finding"].to_list() == list(trained.grid.findings)
 
 
 def test_training_and_predicting_again_finds_what_is_there(trained: Project) -> None:

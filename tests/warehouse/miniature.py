@@ -234,6 +234,9 @@ def write_arm(writer: Writer, arm: str, rows: pl.DataFrame, studies: pl.DataFram
                 "metric": "tpr",
                 "estimate": e,
                 "eligible": ok,
+                "primary": True,
+                "weight_scheme": "none",
+                "threshold_id": "f1",
                 "n_pos": 60,
                 "n_patients": 50,
             }
@@ -253,6 +256,8 @@ def write_arm(writer: Writer, arm: str, rows: pl.DataFrame, studies: pl.DataFram
                 "attribute": "sex",
                 "metric": "tpr",
                 "gap_kind": kind,
+                "primary": True,
+                "weight_scheme": "none",
                 "observed": 0.2,
                 "null_mean": 0.05,
                 "excess": 0.15,

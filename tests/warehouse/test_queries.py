@@ -21,6 +21,9 @@ PROMISED = {
     "quarantine": "source row column reason",
     "arm_contrasts": "arm baseline quantity metric delta ci_lo ci_hi p p_adj ni_pass",
     "synthetic_quality": "method quantity metric features value floor n null_reason",
+    "gap_explained": "arm finding attribute metric observed matched_observed matched_null_reason noise_to_explain",
+    "operating_points": "arm finding attribute group rule tpr fpr ppv npv flag_rate",
+    "cells_not_shown": "arm finding attribute group reason n_images n_patients",
     "cohort_composition": "split age sex race studies patients",
     "terms": "terms what items files bytes terms_url",
 }

@@ -1,0 +1,289 @@
+"""Rows of a scorecard: figures of groups with their intervals, and gaps between them with their null."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cxr_assets.evaluation import gaps
+from cxr_assets.evaluation.cells import OVERALL, Grouping, Lattice, ScoredFilms
+from cxr_assets.evaluation.counted import Counted, Pairs
+from cxr_assets.evaluation.metrics import NEEDS_NEGATIVES, NEEDS_POSITIVES
+from cxr_assets.evaluation.permutation import null_of
+from cxr_assets.evaluation.resampling import Draws, bca_interval, interval, percentile_interval
+from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES, Eligibility, Rows
+
+NO_RULE = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What each group of a grouping holds of one finding, int64 ``(groups,)`` each."""
+
+    images: np.ndarray
+    patients: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+    @property
+    def smaller(self) -> np.ndarray:
+        """Films of the rarer class."""
+        return np.minimum(self.positives, self.negatives)
+
+
+@dataclass(frozen=True)
+class Present:
+    """Films of one finding before any threshold: positives and negatives of each patient, and sizes by attribute."""
+
+    counted: Counted
+    sizes: Mapping[str, Sizes]
+
+    @classmethod
+    def of(cls, counted: Counted, lattice: Lattice, *, pooled: bool = False) -> Present:
+        """From counts in which every film is flagged: positives stand as tp, negatives as fp.
+
+        Args:
+            pooled: counts run over findings, so that a film is one image however often it is counted.
+        """
+        pairs = counted.pairs
+        classes = counted.counts.mean(axis=1)[:, [0, 2]]
+        some = classes.sum(axis=1) > 0
+        films = np.bincount(pairs.of_film, minlength=len(pairs.patient))
+        sizes = {}
+        for grouping in lattice.groupings:
+            groups = len(grouping.groups)
+            member = grouping.of_cell[pairs.cell]
+            inside = member >= 0
+            positives, negatives = (
+                np.rint(np.bincount(member[inside], classes[inside, k], groups)).astype(np.int64) for k in (0, 1)
+            )
+            images = positives + negatives
+            if pooled:
+                images = np.bincount(member[inside], films[inside], groups).astype(np.int64)
+            key = pairs.patient[inside & some] * groups + member[inside & some]  # a patient's pairs lie side by side
+            patients = np.bincount(np.unique(key) % groups, minlength=groups)
+            sizes[grouping.attribute] = Sizes(images, patients, positives, negatives)
+        return cls(counted, sizes)
+
+
+@dataclass
+class Card:
+    """One arm being scored: what was resampled, and the tables as they fill."""
+
+    films: ScoredFilms
+    lattice: Lattice
+    pairs: Pairs
+    draws: Draws
+    rule: Eligibility
+    common: dict[str, str]
+    unit: str
+    permutations: int
+    seed: int
+    ages: np.ndarray | None
+    age_name: str | None
+    estimates: Rows = field(default_factory=lambda: Rows(ESTIMATES))
+    gaps: Rows = field(default_factory=lambda: Rows(GAPS))
+    replicates: Rows = field(default_factory=lambda: Rows(REPLICATES))
+    reliability: Rows = field(default_factory=lambda: Rows(RELIABILITY))
+
+    @property
+    def b_reps(self) -> int:
+        return self.draws.replicates - 1
+
+    def eligible(self, sizes: Sizes) -> np.ndarray:
+        """Groups that may enter a gap, bool ``(groups,)``."""
+        rule = self.rule
+        enough = (sizes.positives >= rule.min_positives) & (sizes.negatives >= rule.min_negatives)
+        return enough & (sizes.patients >= rule.min_patients)
+
+    def ranked_groupings(self) -> list[Grouping]:
+        """Groupings whose films are ranked: cells of three attributes hold too few to compare."""
+        return [g for g in self.lattice.groupings if g.attribute.count("×") < 2]
+
+    def figures(
+        self,
+        grouping: Grouping,
+        finding: str,
+        metric: str,
+        values: np.ndarray,
+        sizes: Sizes,
+        *,
+        threshold_id: str | None = NO_RULE,
+        ends: tuple[np.ndarray, np.ndarray] | None = None,
+        method: str | None = None,
+        reasons: np.ndarray | None = None,
+        weight_scheme: str = "none",
+        effective: np.ndarray | None = None,
+    ) -> None:
+        """One row a group.
+
+        Args:
+            values: the sample first, then replicates, shape ``(replicates + 1, groups)``.
+            ends: interval that does not come from the replicates.
+            reasons: why a figure is undefined, object ``(groups,)``, None where it is not.
+        """
+        low, high = ends if ends is not None else percentile_interval(values[1:])
+        reason = self._reasons(grouping, metric, values[0], sizes)
+        if reasons is not None:
+            reason = np.where((reason == None) | (reason == "undefined"), reasons, reason)  # noqa: E711
+        unstable = (reason == None) & ~np.isfinite(low)  # noqa: E711
+        reason[unstable] = "unstable"  # no figure stands without its interval
+        gone = reason != None  # noqa: E711
+        hidden = self._hidden(grouping, sizes)
+        self.estimates.add(
+            len(grouping.groups),
+            **self.common,
+            finding=finding,
+            attribute=grouping.attribute,
+            group=grouping.groups,
+            metric=metric,
+            threshold_id=threshold_id,
+            n_images=sizes.images,
+            n_patients=sizes.patients,
+            n_pos=[None if h else int(n) for h, n in zip(hidden, sizes.positives, strict=True)],
+            n_neg=[None if h else int(n) for h, n in zip(hidden, sizes.negatives, strict=True)],
+            estimate=np.where(gone, np.nan, values[0]),
+            ci_lo=np.where(gone, np.nan, low),
+            ci_hi=np.where(gone, np.nan, high),
+            ci_method=method or f"{self.unit}_bootstrap_percentile",
+            b_reps=0 if ends is not None else self.b_reps,
+            null_reason=reason.tolist(),
+            eligible=self.eligible(sizes),
+            weight_scheme=weight_scheme,
+            effective_n=sizes.images if effective is None else effective,
+        )
+
+    def _hidden(self, grouping: Grouping, sizes: Sizes) -> np.ndarray:
+        """Groups so small that their counts could tell of a person."""
+        return (sizes.smaller < self.rule.suppress_below) & (grouping.attribute != OVERALL)
+
+    def _reasons(self, grouping: Grouping, metric: str, value: np.ndarray, sizes: Sizes) -> np.ndarray:
+        reason = np.full(len(value), None, dtype=object)
+        reason[~np.isfinite(value)] = "undefined"
+        reason[self._hidden(grouping, sizes)] = "suppressed"
+        if metric in NEEDS_NEGATIVES:
+            reason[sizes.negatives == 0] = "no_neg"
+        if metric in NEEDS_POSITIVES:
+            reason[sizes.positives == 0] = "no_pos"
+        return reason
+
+    def gap(
+        self,
+        grouping: Grouping,
+        finding: str,
+        metric: str,
+        kind: str,
+        values: np.ndarray | None,
+        *,
+        groups: int,
+        threshold_id: str | None = NO_RULE,
+        worst: str | None = None,
+        best: str | None = None,
+        null: np.ndarray | None = None,
+        influence: np.ndarray | None = None,
+        noise: float | None = None,
+        weight_scheme: str = "none",
+        effective: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """One gap; ``values`` the sample first, then replicates; ``null`` the same for permutations."""
+        row: dict[str, object] = {"null_reason": reason or ("fewer_than_two_groups" if values is None else None)}
+        if values is not None:
+            if influence is None:
+                low, high = interval(values[1:])
+            else:
+                low, high = bca_interval(values, influence)
+            mean, p = (None, None) if null is None else null_of(null)
+            row |= {
+                "observed": float(values[0]),
+                "ci_lo": low,
+                "ci_hi": high,
+                "ci_method": f"{self.unit}_bootstrap_{'percentile' if influence is None else 'bca'}",
+                "b_reps": self.b_reps,
+                "null_mean": mean,
+                "excess": None if mean is None else float(values[0]) - mean,
+                "p_perm": p,
+            }
+        self.gaps.add(
+            1,
+            **self.common,
+            finding=finding,
+            attribute=grouping.attribute,
+            metric=metric,
+            threshold_id=threshold_id,
+            gap_kind=kind,
+            groups=groups,
+            family="exploratory",
+            worst_group=worst,
+            best_group=best,
+            noise_to_explain=noise,
+            reported=False,
+            weight_scheme=weight_scheme,
+            effective_n=effective,
+            **row,
+        )
+
+    def max_min(
+        self,
+        grouping: Grouping,
+        finding: str,
+        metric: str,
+        values: np.ndarray,
+        sizes: Sizes,
+        *,
+        threshold_id: str | None = NO_RULE,
+        null: np.ndarray | None = None,
+        influence: Callable[[int], np.ndarray] | None = None,
+        noise: Callable[[int, int], float | None] | None = None,
+        weight_scheme: str = "none",
+        effective: np.ndarray | None = None,
+    ) -> np.ndarray | None:
+        """The max–min gap over eligible groups; returns its replicates, None where fewer than two groups enter.
+
+        Args:
+            null: figures of every group when groups are exchanged, the sample first, ``(permutations + 1, groups)``.
+            influence: of each patient on a group's figure; makes the interval BCa.
+            noise: label noise that would explain the distance of the worst group to the best.
+        """
+        shown = gaps.usable(values, self.eligible(sizes))
+        named = {"threshold_id": threshold_id, "weight_scheme": weight_scheme}
+        if shown.sum() < 2:
+            self.gap(grouping, finding, metric, "max_min", None, groups=int(shown.sum()), **named)  # type: ignore[arg-type]
+            return None
+        worst, best = gaps.ends(values, shown, metric)
+        high, low = (worst, best) if values[0, worst] > values[0, best] else (best, worst)
+        spread = gaps.max_min(values, shown)
+        self.gap(
+            grouping,
+            finding,
+            metric,
+            "max_min",
+            spread,
+            groups=int(shown.sum()),
+            worst=grouping.groups[worst],
+            best=grouping.groups[best],
+            null=None if null is None else gaps.max_min(null, shown),
+            influence=None if influence is None else influence(high) - influence(low),
+            noise=None if noise is None else noise(worst, best),
+            effective=None if effective is None else float(effective[shown].min()),
+            **named,  # type: ignore[arg-type]
+        )
+        return spread
+
+    def keep(
+        self, grouping: Grouping, finding: str, group: str, metric: str, quantity: str, values: np.ndarray
+    ) -> None:
+        """Keep replicates, so that arms can be compared draw by draw."""
+        self.replicates.add(
+            len(values),
+            arm=self.common["arm"],
+            finding=finding,
+            attribute=grouping.attribute,
+            group=group,
+            metric=metric,
+            quantity=quantity,
+            replicate=np.arange(len(values)),
+            value=values.astype(np.float64),
+        )

@@ -1,0 +1,69 @@
+"""Many gaps, many tests: Holm for the family declared beforehand, the false-discovery rate for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from scipy.stats import false_discovery_control
+
+from cxr_assets.evaluation.cells import OVERALL, Lattice
+from cxr_assets.evaluation.config import Hypothesis
+from cxr_assets.evaluation.scorecard_tables import GAPS
+
+ALPHA = 0.05
+
+
+def declared(lattice: Lattice) -> list[Hypothesis]:
+    """The family where none is given: the pooled TPR gap of every attribute and intersection."""
+    return [Hypothesis(attribute=g.attribute) for g in lattice.groupings if g.attribute != OVERALL]
+
+
+def adjust(gaps: pl.DataFrame, family: Sequence[Hypothesis]) -> pl.DataFrame:
+    """Fill ``family``, ``p_adj`` and ``reported`` of unweighted max–min gaps with a permutation p.
+
+    A gap of the family is reported where Holm's adjusted p is at most 0.05. The others carry Benjamini and Hochberg's.
+    """
+    names = ["finding", "metric", "attribute"]
+    wanted = pl.DataFrame(
+        [[getattr(h, n) for n in names] for h in family], schema=dict.fromkeys(names, pl.String), orient="row"
+    ).unique()
+    numbered = gaps.with_row_index()
+    tested = numbered.filter(
+        (pl.col("gap_kind") == "max_min") & (pl.col("weight_scheme") == "none") & pl.col("p_perm").is_not_null()
+    )
+    confirmatory = tested.join(wanted, on=names, how="semi").sort("p_perm", "index")
+    others = tested.join(wanted, on=names, how="anti")
+    adjusted = pl.concat(
+        [
+            confirmatory.select("index", kind=pl.lit("confirmatory")).with_columns(
+                adjusted=pl.Series(holm(confirmatory["p_perm"].to_numpy()), dtype=pl.Float64)
+            ),
+            others.select("index", kind=pl.lit("exploratory")).with_columns(
+                adjusted=pl.Series(benjamini_hochberg(others["p_perm"].to_numpy()), dtype=pl.Float64)
+            ),
+        ]
+    )
+    joined = numbered.join(adjusted, on="index", how="left", maintain_order="left")
+    return joined.with_columns(
+        p_adj=pl.col("adjusted"),
+        family=pl.coalesce("kind", "family"),
+        reported=((pl.col("kind") == "confirmatory") & (pl.col("adjusted") <= ALPHA)).fill_null(False),
+    ).select(list(GAPS))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjusted p (1979) of p values in rising order."""
+    m = len(p)
+    return np.maximum.accumulate(np.minimum(1.0, p * (m - np.arange(m)))) if m else np.zeros(0)
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Adjusted p values of the false-discovery rate (Benjamini and Hochberg 1995); NaN stays NaN."""
+    p = p.astype(np.float64)
+    known = np.isfinite(p)
+    out = np.full(len(p), np.nan)
+    if known.any():
+        out[known] = false_discovery_control(p[known])
+    return out

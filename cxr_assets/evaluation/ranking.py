@@ -1,0 +1,143 @@
+"""Figures of ranking, which need no threshold: AUROC and average precision of every group, and the gaps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cxr_assets.evaluation import gaps
+from cxr_assets.evaluation.card import Card, Present, Sizes
+from cxr_assets.evaluation.cells import OVERALL, POOLED, Grouping
+from cxr_assets.evaluation.counted import by_group
+from cxr_assets.evaluation.delong import structural_components
+from cxr_assets.evaluation.label_noise import noise_to_explain
+from cxr_assets.evaluation.metrics import NO_FINDING
+from cxr_assets.evaluation.permutation import Exchange
+from cxr_assets.evaluation.ranked import Ranked
+
+
+def score_ranking(card: Card, finding: str, one: Ranked, present: Present, pooled: Pooled) -> None:
+    """Rows of one finding for overall, every attribute and every pair; cells too small to show are left out early."""
+    nulls = _permuted(card, one, present)
+    cell, cells = card.lattice.cell[one.rows], card.pairs.cells
+    classes = card.draws.sums(one.patient, cell * 2 + one.truth, cells * 2).reshape(-1, cells, 2)
+    overall: np.ndarray | None = None
+    for grouping in card.ranked_groupings():
+        size = present.sizes[grouping.attribute]
+        least = 1 if grouping.attribute == OVERALL else card.rule.suppress_below
+        shown = size.smaller >= least
+        member = one.member(grouping, shown)
+        auroc, precision = one.ranks(card.draws, member, len(grouping.groups))
+        card.figures(grouping, finding, "auroc", auroc, size)
+        card.figures(grouping, finding, "auprc", precision, size)
+        card.figures(grouping, finding, "auprc_lift", precision - _prevalence(by_group(classes, grouping)), size)
+        if finding != NO_FINDING:
+            pooled.add(grouping, auroc)
+        if grouping.attribute == OVERALL:
+            overall = auroc[:, 0]
+            card.keep(grouping, finding, OVERALL, "auroc", "overall", overall)
+            continue
+        card.max_min(
+            grouping,
+            finding,
+            "auroc",
+            auroc,
+            size,
+            null=nulls.get(grouping.attribute),
+            influence=_influence(card, one, member),
+            noise=_noise(auroc[0]),
+        )
+        if overall is not None:
+            _scaled(card, grouping, finding, auroc, overall, size)
+
+
+def _prevalence(classes: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return classes[..., 1] / classes.sum(axis=-1)  # type: ignore[no-any-return]
+
+
+def _permuted(card: Card, one: Ranked, present: Present) -> dict[str, np.ndarray]:
+    """AUROC of the groups of every grouping when groups are exchanged between patients, the sample first."""
+    compared = [
+        g
+        for g in card.ranked_groupings()
+        if g.attribute != OVERALL and card.eligible(present.sizes[g.attribute]).sum() >= 2
+    ]
+    if not compared or not card.permutations:
+        return {}
+    counts = present.counted.by_patient()[:, 0]
+    exchange = Exchange.make(card.lattice, card.films.patient, counts[:, [0, 2]], card.permutations, card.seed)
+    found = [exchange.aurocs(one.patient, s, one.truth, compared) for s in one.scores]
+    return {g.attribute: np.mean([f[at] for f in found], axis=0) for at, g in enumerate(compared)}
+
+
+def _influence(card: Card, one: Ranked, member: np.ndarray) -> Callable[[int], np.ndarray]:
+    """Influence of each patient on a group's AUROC from its structural components (DeLong et al. 1988)."""
+
+    def of(group: int) -> np.ndarray:
+        inside = member == group
+        truth, patient = one.truth[inside], one.patient[inside]
+        total = np.zeros(card.films.patients)
+        for scores in one.scores[:, inside]:
+            parts = structural_components(scores, truth.astype(np.float64))
+            for each, who in ((parts.positive, patient[truth]), (parts.negative, patient[~truth])):
+                total += np.bincount(who, (each - parts.auroc) / len(each), minlength=len(total))
+        return total / len(one.scores)
+
+    return of
+
+
+def _noise(auroc: np.ndarray) -> Callable[[int, int], float | None]:
+    def share(worst: int, best: int) -> float | None:
+        return noise_to_explain("auroc", float(auroc[worst]), float(auroc[best])).share
+
+    return share
+
+
+def _scaled(card: Card, grouping: Grouping, finding: str, auroc: np.ndarray, overall: np.ndarray, sizes: Sizes) -> None:
+    shown = gaps.usable(auroc, card.eligible(sizes))
+    if shown.sum() < 2:
+        return
+    for kind, formula in (("es_auc", gaps.equity_scaled), ("mean_deviation", gaps.deviation)):
+        card.gap(grouping, finding, "auroc", kind, formula(auroc, overall, shown), groups=int(shown.sum()))
+
+
+@dataclass
+class Pooled:
+    """AUROC averaged over the pathologies that a group has enough films of."""
+
+    card: Card
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, grouping: Grouping, auroc: np.ndarray) -> None:
+        """Take in one pathology."""
+        name = grouping.attribute
+        known = np.isfinite(auroc) & np.isfinite(auroc[0])
+        if name not in self.sums:
+            self.sums[name], self.counts[name] = np.zeros(auroc.shape), np.zeros(auroc.shape)
+        self.sums[name] += np.where(known, auroc, 0.0)
+        self.counts[name] += known
+
+    def write(self, present: Present | None) -> None:
+        """Rows of the mean, and its gap."""
+        if present is None:
+            return
+        for grouping in self.card.ranked_groupings():
+            if grouping.attribute not in self.sums:
+                continue
+            with np.errstate(invalid="ignore"):
+                values = self.sums[grouping.attribute] / self.counts[grouping.attribute]
+            sizes = present.sizes[grouping.attribute]
+            self.card.figures(grouping, POOLED, "auroc", values, sizes)
+            if grouping.attribute == OVERALL:
+                self.card.keep(grouping, POOLED, OVERALL, "auroc", "overall", values[:, 0])
+                continue
+            spread = self.card.max_min(grouping, POOLED, "auroc", values, sizes)
+            if spread is not None:
+                self.card.keep(grouping, POOLED, OVERALL, "auroc", "max_min", spread)
+            if "×" not in grouping.attribute:
+                for g in np.flatnonzero(self.card.eligible(sizes)):
+                    self.card.keep(grouping, POOLED, grouping.groups[g], "auroc", "group", values[:, g])

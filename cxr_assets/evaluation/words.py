@@ -1,0 +1,142 @@
+"""A scorecard in sentences, for those who read no tables: what was found, how sure it is, what could explain it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+_POOLED = (pl.col("finding") == "all") & pl.col("primary")
+_NAMES = {
+    "underdiagnosis_any": "no finding flagged on a film of somebody ill",
+    "underdiagnosis": "No Finding called on a film of somebody ill",
+    "overdiagnosis": "No Finding missed on a film of somebody healthy",
+}
+
+
+def tell(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
+    """Sentences about one arm, most important first."""
+    return [
+        *_worst(estimates),
+        *_underdiagnosis(gaps),
+        *_matched(gaps),
+        *_noise(gaps),
+        *_calibration(gaps),
+        *_tests(gaps),
+        *_hidden(estimates),
+    ]
+
+
+def _span(row: dict[str, Any], name: str = "estimate") -> str:
+    if row["ci_lo"] is None:
+        return f"{row[name]:.3f} (no interval)"
+    return f"{row[name]:.3f} (95 % interval {row['ci_lo']:.3f} to {row['ci_hi']:.3f})"
+
+
+def _worst(estimates: pl.DataFrame) -> list[str]:
+    """The eligible group of each attribute whose ill are found least often."""
+    rows = estimates.filter(
+        _POOLED & (pl.col("metric") == "tpr") & pl.col("eligible") & pl.col("estimate").is_not_null()
+    )
+    singles = rows.filter(~pl.col("attribute").str.contains("×") & (pl.col("attribute") != "all"))
+    told = []
+    for (attribute,), part in singles.sort("estimate", "group").group_by("attribute", maintain_order=True):
+        if part.height < 2:
+            continue
+        low, high = part.row(0, named=True), part.row(-1, named=True)
+        told.append(
+            f"By {attribute}, findings are seen least often in {low['group']}: true-positive rate {_span(low)}, against"
+            f" {_span(high)} in {high['group']}."
+        )
+    return told
+
+
+def _underdiagnosis(gaps: pl.DataFrame) -> list[str]:
+    rows = gaps.filter(
+        pl.col("metric").is_in(list(_NAMES))
+        & (pl.col("gap_kind") == "max_min")
+        & pl.col("primary")
+        & pl.col("p_adj").is_not_null()
+        & ~pl.col("attribute").str.contains("×")
+    ).sort("p_adj", "metric", "attribute")
+    told = []
+    for row in rows.filter(pl.col("p_adj") <= 0.05).iter_rows(named=True):
+        told.append(
+            f"{_NAMES[row['metric']].capitalize()}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
+            f" {_span(row, 'observed')}, of which chance alone would give {row['null_mean']:.3f} (exploratory, adjusted"
+            f" p {row['p_adj']:.3f})."
+        )
+    if rows.height and not told:
+        told.append("No attribute's gap in underdiagnosis or overdiagnosis is larger than chance gives.")
+    return told
+
+
+def _matched(gaps: pl.DataFrame) -> list[str]:
+    """Whether gaps of single findings shrink at equal prevalence and ages."""
+    key = ["finding", "attribute", "metric"]
+    rows = gaps.filter(
+        (pl.col("gap_kind") == "max_min") & pl.col("observed").is_not_null() & (pl.col("metric") == "tpr")
+    )
+    raw = rows.filter(pl.col("primary"))
+    matched = rows.filter(pl.col("weight_scheme") == "matched").select(*key, after="observed")
+    both = raw.join(matched, on=key).filter(~pl.col("attribute").str.contains("×"))
+    if both.is_empty():
+        return []
+    told = []
+    for (attribute,), part in both.sort("attribute").group_by("attribute", maintain_order=True):
+        before, after = float(part["observed"].to_numpy().mean()), float(part["after"].to_numpy().mean())
+        told.append(
+            f"At equal prevalence and ages, the gap in true-positive rate by {attribute} is {after:.3f} on average over"
+            f" {part.height} findings, {before:.3f} as it stands: "
+            + ("who was filmed does not explain it." if after >= 0.8 * before else "part of it is who was filmed.")
+        )
+    return told
+
+
+def _noise(gaps: pl.DataFrame) -> list[str]:
+    rows = gaps.filter(
+        _POOLED & (pl.col("metric") == "tpr") & pl.col("reported") & pl.col("noise_to_explain").is_not_null()
+    )
+    return [
+        f"The gap by {r['attribute']} could be an artefact of labels alone if {100 * r['noise_to_explain']:.0f} % of the films"
+        f" of {r['worst_group']} that are labelled positive were really negative, and none of those of {r['best_group']}."
+        for r in rows.sort("attribute").iter_rows(named=True)
+    ]
+
+
+def _calibration(gaps: pl.DataFrame) -> list[str]:
+    rows = gaps.filter((pl.col("gap_kind") == "max_min_equal_n") & (pl.col("ci_lo") > 0)).sort(
+        "observed", descending=True
+    )
+    if rows.is_empty():
+        return []
+    row = rows.row(0, named=True)
+    return [
+        f"Scores are least calibrated alike for {row['finding']} by {row['attribute']}: worst in {row['worst_group']},"
+        f" gap in calibration error {_span(row, 'observed')} at equal numbers of films."
+    ]
+
+
+def _tests(gaps: pl.DataFrame) -> list[str]:
+    tested = gaps.filter(pl.col("p_perm").is_not_null() & (pl.col("weight_scheme") == "none"))
+    declared = tested.filter(pl.col("family") == "confirmatory")
+    other = tested.filter(pl.col("family") != "confirmatory")
+    found = other.filter(pl.col("p_adj") <= 0.05).height
+    return [
+        f"{declared.height} gaps were declared beforehand and tested as a family (Holm); {int(declared['reported'].sum())}"
+        f" are larger than chance gives. {other.height} more were looked at (false-discovery rate 5 %): {found} stand out,"
+        " to be confirmed elsewhere."
+    ]
+
+
+def _hidden(estimates: pl.DataFrame) -> list[str]:
+    cells = estimates.filter(_POOLED & (pl.col("metric") == "tpr") & (pl.col("attribute") != "all"))
+    hidden = cells.filter(pl.col("null_reason") == "suppressed")
+    pale = cells.filter(pl.col("estimate").is_not_null() & ~pl.col("eligible"))
+    if hidden.is_empty() and pale.is_empty():
+        return []
+    named = ", ".join(hidden["group"].unique().sort().to_list()[:12])
+    return [
+        f"{pale.height} groups are shown as imprecise and enter no gap; {hidden.height} are too small to be shown"
+        + (f" ({named}{' …' if hidden['group'].n_unique() > 12 else ''})." if named else ".")
+    ]

@@ -104,7 +104,7 @@ def ranking(rows: int, replicates: int) -> None:
     own, (auroc, _) = timed(lambda: draws.ranks(films.patient, scores, truth, everyone, 1))  # type: ignore[misc]
     theirs = 0.0
     for replicate in range(5):
-        weight = draws.patients[replicate][films.patient]
+        weight = draws.by_patient[films.patient, replicate]
         took, value = timed(lambda weight=weight: roc_auc_score(truth, scores, sample_weight=weight))
         theirs += took / 5
         assert abs(float(value) - auroc[replicate, 0]) < 1e-9  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxr_assets.cohorts.likeness import perceptual_hash
+from cxr_assets.cohorts.film_hash import perceptual_hash
 
 Fit = Literal["pad", "crop"]
 RECIPE = "2"

@@ -9,28 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from PIL import Image
+
+from cxr_assets.cohorts.film_hash import BANDS, BITS
 
 SAME = 24
 """Bits in which two hashes of one film may differ."""
-BITS = 256
-_BANDS = 16
-_ORDER = np.arange(BITS).reshape(_BANDS, -1).T.ravel()
-"""Neighbouring frequencies say alike things of any chest: each band takes bits from everywhere."""
-_COARSE = 128
-"""Side that large films are brought near first; the hash looks at 64 pixels."""
 PAIRS = {"study_a": pl.String, "study_b": pl.String, "distance": pl.Int64}
 _CHUNK = 2_000
 _COMMON = 2_000
-
-
-def perceptual_hash(film: Image.Image) -> str:
-    """Hash of an 8-bit grey film: 64 hex digits, four of them a band."""
-    import imagehash
-
-    coarse = film.reduce(max(1, min(film.size) // _COARSE))
-    bits = imagehash.phash(coarse, hash_size=16).hash.ravel()
-    return np.packbits(bits[_ORDER]).tobytes().hex()
 
 
 def alike(films: pl.DataFrame, others: pl.DataFrame | None = None, *, most: int = SAME) -> pl.DataFrame:
@@ -87,7 +73,7 @@ def _near(ours: pl.DataFrame, theirs: pl.DataFrame, *, most: int, within: bool) 
     left, right = _bands(ours), _bands(theirs)
     a, b = _bytes(ours), _bytes(theirs)
     found = [pl.DataFrame(schema={"a": pl.UInt32, "b": pl.UInt32, "distance": pl.Int64})]
-    for band in range(_BANDS):
+    for band in range(BANDS):
         one = left.filter(pl.col("band") == band).select("value", a="index")
         two = right.filter(pl.col("band") == band).select("value", b="index")
         telling = two.group_by("value").len().filter(pl.col("len") <= _COMMON)
@@ -117,11 +103,11 @@ def _bytes(films: pl.DataFrame) -> np.ndarray:
 
 def _bands(films: pl.DataFrame) -> pl.DataFrame:
     """One row a film and band: ``index``, ``band``, ``value``."""
-    width = BITS // 4 // _BANDS
+    width = BITS // 4 // BANDS
     rows = films.select(pl.col("phash")).with_row_index("index")
     parts = [
         rows.select("index", pl.lit(band).alias("band"), pl.col("phash").str.slice(band * width, width).alias("value"))
-        for band in range(_BANDS)
+        for band in range(BANDS)
     ]
     return (
         pl.concat(parts)

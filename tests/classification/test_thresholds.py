@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_assets.classification.thresholds import fit_threshold, refuse_fitted_rows, rows_digest
-from cxr_assets.errors import CheckError
+from cxr_assets.errors import CheckError, InputError
 
 # Few distinct scores, so that ties between films and between thresholds are the rule.
 samples = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), min_size=2, max_size=25).filter(
@@ -55,3 +55,17 @@ def test_thresholds_are_refused_on_rows_they_were_fitted_on() -> None:
 
 def test_rows_are_known_by_what_they_are_not_by_their_order() -> None:
     assert rows_digest(["a", "b"]) == rows_digest(["b", "a"]) != rows_digest(["a"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(samples)
+def test_the_triage_threshold_flags_nine_in_ten_of_the_ill_and_no_more_than_it_must(rows: list[tuple[int, int]]) -> None:
+    scores, truth = np.array([s / 7 for s, _ in rows]), np.array([t for _, t in rows])
+    found = fit_threshold(scores, truth, "sensitivity90")
+    kept = {float(t) for t in np.unique(scores) if (scores[truth == 1] >= t).mean() >= 0.9 - 1e-12}
+    assert found == max(kept)
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'gmean'.*f1, youden, sensitivity90"):
+        fit_threshold(np.array([0.1, 0.9]), np.array([0, 1]), "gmean")

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cxr_assets.cohorts.film_decode import decode_film
-from cxr_assets.cohorts.likeness import SAME, alike, perceptual_hash
+from cxr_assets.cohorts.film_hash import perceptual_hash
+from cxr_assets.cohorts.likeness import SAME, alike
 
 
 def film(seed: int) -> Image.Image:

@@ -35,53 +35,6 @@ _FINDING = "{finding}"
 _SHOWN = 40
 
 
-class ColumnMapping(Keyed):
-    """Which column of a table is what. With ``scores`` or ``score_columns`` the table has one row a study (wide)."""
-
-    columns: dict[str, str] = Field(default_factory=dict)
-    scores: dict[str, str] = Field(default_factory=dict)
-    truth: dict[str, str] = Field(default_factory=dict)
-    score_columns: str | None = None
-    truth_columns: str | None = None
-    finding: str | None = None
-    attributes: Words | None = None
-
-    @model_validator(mode="after")
-    def _hangs_together(self) -> ColumnMapping:
-        if (self.score_columns is None) != (self.truth_columns is None) or bool(self.scores) != bool(self.truth):
-            raise ValueError("columns of scores and of truth go together: name both")
-        if self.scores and self.score_columns:
-            raise ValueError("name the columns of scores one by one or by a pattern, not both")
-        for finding in sorted(self.scores.keys() ^ self.truth.keys()):
-            other = self.truth if finding in self.scores else self.scores
-            raise ValueError(f"{finding!r} is in one of scores and truth only.{did_you_mean(finding, other)}")
-        for pattern in (self.score_columns, self.truth_columns):
-            if pattern is not None and pattern.count(_FINDING) != 1:
-                raise ValueError(f"{pattern!r} must hold {_FINDING} once, such as 'score_{_FINDING}'")
-        return self
-
-    @property
-    def wide(self) -> bool:
-        return bool(self.scores) or self.score_columns is not None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as received: ``rows`` with LINE in front; ``digest`` SHA-256 of the file, None for a frame."""
-
-    name: str
-    digest: str | None
-    rows: pl.DataFrame
-    unit: str
-
-    @property
-    def columns(self) -> list[str]:
-        return self.rows.columns[1:]
-
-    def at(self, line: object) -> str:
-        return f"{self.unit} {line}"
-
-
 @dataclass(frozen=True)
 class Intake:
     """Predictions in the long form.
@@ -98,108 +51,6 @@ class Intake:
 
     def split(self, name: str) -> pl.DataFrame:
         return self.rows.filter(pl.col("split") == name)
-
-
-def read_mapping(given: ColumnMapping | Mapping[str, Any] | Path | str | None, **more: Any) -> ColumnMapping:
-    """A mapping from a YAML file or a dict; ``more`` goes before what it says, and ``columns`` are added to its own.
-
-    Raises:
-        InputError: for a file that cannot be read, an unknown key, or parts that contradict each other.
-    """
-    where, tree = "the mapping", given
-    if isinstance(given, Path | str):
-        where = Path(given).name
-        try:  # scalars stay text: a column may be called 1, yes or null
-            tree = yaml.load(Path(given).read_bytes(), Loader=yaml.BaseLoader)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{where} cannot be read as YAML: {error}. Nothing was written.") from error
-    elif isinstance(given, ColumnMapping):
-        tree = given.model_dump(exclude_defaults=True)
-    if tree is not None and not isinstance(tree, Mapping):
-        raise InputError(f"{where} holds no keys. Known: {', '.join(ColumnMapping.model_fields)}. Nothing was written.")
-    merged = dict(tree or {}) | {key: value for key, value in more.items() if value is not None}
-    if isinstance(merged.get("columns"), Mapping) and tree and isinstance(tree.get("columns"), Mapping):
-        merged["columns"] = {**tree["columns"], **merged["columns"]}
-    try:
-        return ColumnMapping.model_validate(merged)
-    except ValidationError as error:
-        faults = (
-            (".".join(map(str, f["loc"])), f["msg"].removeprefix("Value error, "))
-            for f in error.errors(include_url=False)
-        )
-        told = "; ".join(f"{place}: {words}" if place else words for place, words in faults)
-        raise InputError(f"{where}: {told}. Nothing was written.") from error
-
-
-def refuse(where: str, problems: Sequence[str], seen: Sequence[str] = ()) -> None:
-    """Raise InputError that tells all problems of one input, if there are any, and what columns were ``seen``."""
-    more = " …" if len(seen) > _SHOWN else ""
-    columns = f"Columns seen: {', '.join(seen[:_SHOWN])}{more}. " if seen else ""
-    if len(problems) == 1:
-        raise InputError(f"{where}: {problems[0]} {columns}Nothing was written.")
-    if problems:
-        listed = "".join(f"\n  - {problem}" for problem in problems)
-        raise InputError(f"{where}: {len(problems)} things to mend.{listed}\n{columns}Nothing was written.")
-
-
-def read_table(source: object, name: str) -> Table:
-    """Rows of a file or a frame of polars or pandas; text files of any separator and encoding.
-
-    Args:
-        name: what a frame is called in errors; a file is called by its own name.
-
-    Raises:
-        InputError: for what cannot be read, ragged rows, or a column that stands twice.
-    """
-    if isinstance(source, Path | str):
-        return _read_file(Path(source))
-    if type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns"):
-        frame: Any = source
-        if any(level is not None for level in frame.index.names):
-            frame = frame.reset_index()
-        if not frame.columns.is_unique:
-            raise InputError(f"{name}: the frame names a column twice. Nothing was written.")
-        try:
-            source = pl.from_pandas(frame.rename(columns=str))
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise InputError(
-                f"{name}: the pandas frame mixes kinds in a column: {error}. Nothing was written."
-            ) from error
-    if not isinstance(source, pl.DataFrame):
-        kind = type(source).__name__
-        raise InputError(f"{name}: a {kind} is no table. Give a path, or a DataFrame of polars or pandas.")
-    return Table(name, None, _numbered(source), "row")
-
-
-def _read_file(path: Path) -> Table:
-    name, form = path.name, path.name.lower().removesuffix(".gz")
-    if not form.endswith((".parquet", ".csv", ".tsv")):
-        raise InputError(f"{name}: give .parquet, .csv or .tsv (text may be .gz). Nothing was written.")
-    try:
-        data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        if form.endswith(".parquet"):
-            return Table(name, digest, _numbered(pl.read_parquet(data)), "row")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError(f"{name} cannot be read: {why}. Nothing was written.") from error
-    separator = "\t" if form.endswith(".tsv") else None
-    try:
-        plain = unpacked(data, path, cohort="")
-        _, rows, ragged = parse_delimited(plain, what=name, cohort="", separator=separator, named=str.strip)
-    except InputError as error:
-        raise InputError(str(error).removeprefix("cohort '': ")) from error
-    if ragged.height:
-        raise InputError(
-            f"{name}: {ragged.height} lines have not as many fields as the header, first line {ragged[ROW][0]}."
-            " Quote fields that hold the separator. Nothing was written."
-        )
-    # The reader moves a column that is called as its own line number out of the way; it gets its name back.
-    return Table(name, digest, rows.rename({ROW: LINE}).rename({f"{ROW} ": ROW}, strict=False), "line")
-
-
-def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.Int64))
 
 
 def read_predictions(source: object, mapping: ColumnMapping, *, patient_id_kind: str = "patient") -> Intake:
@@ -291,52 +142,6 @@ def _columns(
     return roles, pairs
 
 
-def _pairs(mapping: ColumnMapping, seen: list[str], problems: list[str]) -> dict[str, tuple[str, str]]:
-    """Finding to its columns of score and truth in a table of one row a study."""
-    if mapping.scores:
-        pairs = {finding: (column, mapping.truth[finding]) for finding, column in mapping.scores.items()}
-    else:
-        patterns = mapping.score_columns or "", mapping.truth_columns or ""
-        by_score, by_truth = (
-            {name[len(start) : len(name) - len(end)] for name in seen if re.fullmatch(_between(start, end), name)}
-            for start, end in (pattern.split(_FINDING) for pattern in patterns)
-        )
-        if len(patterns[0]) < len(patterns[1]):  # y_{finding} takes y_true_edema as well, which is the other's
-            by_score = {f for f in by_score if patterns[0].replace(_FINDING, f) not in _filled(patterns[1], by_truth)}
-        else:
-            by_truth = {f for f in by_truth if patterns[1].replace(_FINDING, f) not in _filled(patterns[0], by_score)}
-        # A bare {finding} takes every column, so the other pattern says what the findings are.
-        found = (by_score if patterns[0] != _FINDING else set()) | (by_truth if patterns[1] != _FINDING else set())
-        if not found:
-            problems.append(f"no column is like {patterns[0]!r} or {patterns[1]!r}.")
-        pairs = {f: (patterns[0].replace(_FINDING, f), patterns[1].replace(_FINDING, f)) for f in sorted(found)}
-    for finding, columns in pairs.items():
-        for what, column in zip(("score", "truth"), columns, strict=True):
-            if column not in seen:
-                problems.append(f"{what} of {finding!r}: no column {column!r}.{did_you_mean(column, seen)}")
-    return pairs
-
-
-def _between(start: str, end: str) -> str:
-    return f"{re.escape(start)}.+{re.escape(end)}"
-
-
-def _filled(pattern: str, findings: set[str]) -> set[str]:
-    return {pattern.replace(_FINDING, finding) for finding in findings}
-
-
-def as_text(column: pl.Series) -> pl.Series:
-    """A column as trimmed text, null where empty; whole numbers that are held as floats lose their ``.0``."""
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-        whole = column.drop_nulls()
-        if ((whole == whole.round()) & (whole.abs() < 2**53)).all():
-            column = column.cast(pl.Int64)
-    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        raise InputError(f"column {column.name!r} holds no plain values ({column.dtype}). Nothing was written.")
-    return column.cast(pl.String).str.strip_chars().replace({"": None})
-
-
 def _base(table: Table, roles: Mapping[str, str], mapping: ColumnMapping, kind: str, notes: list[str]) -> pl.DataFrame:
     """Every column but score and truth as text under its name here; defaults where there is none."""
     names = [name for name in roles if name not in ("score", "truth") and not (name == "finding" and mapping.wide)]
@@ -363,22 +168,6 @@ def _unknown_splits(table: Table, base: pl.DataFrame, roles: Mapping[str, str]) 
     counts = odd.value_counts(sort=True, name="rows").sort("rows", "\0split", descending=[True, False])
     listed = ", ".join(f"{word!r} ({rows} rows)" for word, rows in counts.head(8).iter_rows())
     return [f"column {roles['split']!r}: {listed} is no split. Write train, validate or test."]
-
-
-def written(text: pl.Series, missing: Sequence[str] = MISSING) -> pl.Series:
-    """Text with null for words that mean nothing was written, whatever their case."""
-    said = ~pl.col(text.name).str.to_lowercase().is_in(list(missing))
-    return text.to_frame().select(pl.when(said).then(pl.col(text.name)).alias(text.name)).to_series()
-
-
-def numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """A column as float64 with null where nothing was written, and which cells are text."""
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        value = column.cast(pl.Float64).fill_nan(None)
-        return value, pl.Series([False]).new_from_index(0, len(column))
-    text = written(as_text(column))
-    value = text.cast(pl.Float64, strict=False).fill_nan(None)
-    return value, text.is_not_null() & value.is_null()
 
 
 def _scores(table: Table, raw: pl.DataFrame, score: str, truth: str, problems: list[str]) -> list[pl.Series]:

@@ -1,0 +1,265 @@
+"""The scorecard for people who use nothing else of ours: anybody's predictions in, tables and a page out.
+
+``score`` computes, ``write_scored`` writes. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cxr_assets import __version__
+from cxr_assets.classification.thresholds import RULES, fit_threshold, refuse_fitted_rows, rows_digest
+from cxr_assets.cohorts.demographics import AGE_SCHEMES, OLDEST, UNKNOWN, harmonise_age
+from cxr_assets.cohorts.table.mapping import MISSING
+from cxr_assets.errors import InputError, did_you_mean
+from cxr_assets.evaluation.cells import OVERALL, ScoredFilms, lay_out
+from cxr_assets.evaluation.contrasts import CONTRASTS, contrast_arms
+from cxr_assets.evaluation.fairness import score_arm
+from cxr_assets.evaluation.intake import (
+    ATTRIBUTES,
+    ROLES,
+    ColumnMapping,
+    Intake,
+    Table,
+    as_text,
+    read_mapping,
+    read_predictions,
+    read_table,
+    refuse,
+    written,
+)
+from cxr_assets.evaluation.score_report import write_scored
+from cxr_assets.evaluation.scorecard_tables import Eligibility, Scorecard
+from cxr_assets.progress import Progress
+
+__all__ = ["RULES", "Scored", "score", "write_scored"]
+CODE_VERSION = "1"
+GIVEN, NO_RULE = "given", "none"
+THRESHOLDS = {
+    "model": pl.String,
+    "seed": pl.String,
+    "finding": pl.String,
+    "rule": pl.String,
+    "threshold": pl.Float64,
+    "fitted_on": pl.String,
+    "null_reason": pl.String,
+}
+_MOST_GROUPS = 40
+_MOST_ATTRIBUTES = 4
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scorecards of all models and how they were made.
+
+    ``groups``: attribute, group (null: unknown), studies, patients. ``facts`` is what ``scorecard.json`` says.
+    """
+
+    estimates: pl.DataFrame
+    gaps: pl.DataFrame
+    contrasts: pl.DataFrame
+    thresholds: pl.DataFrame
+    groups: pl.DataFrame
+    facts: dict[str, Any]
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """The tables that are written, by name of their file without suffix."""
+        return {
+            "fairness_estimates": self.estimates,
+            "fairness_gaps": self.gaps,
+            "fairness_contrasts": self.contrasts,
+            "thresholds": self.thresholds,
+        }
+
+
+def score(
+    predictions: object,
+    *,
+    attributes_table: object | None = None,
+    attributes: Sequence[str] | None = None,
+    mapping: ColumnMapping | Mapping[str, Any] | Path | str | None = None,
+    thresholds: float | Mapping[str, float] | None = None,
+    rules: Sequence[str] = RULES,
+    patient_id_kind: str = "patient",
+    baseline: str | None = None,
+    replicates: int = 1000,
+    permutations: int = 1000,
+    seed: int = 0,
+    eligibility: Eligibility | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Score the test rows of every model in somebody's predictions.
+
+    Args:
+        predictions: path (.parquet, .csv, .tsv, text may be .gz), or DataFrame of polars or pandas; docs/score.md.
+        attributes_table: the same, with study_id or patient_id and columns of attributes.
+        attributes: columns that make groups; by default those of sex, race and age_bin (or age) that are there. An empty
+            list scores over all films alone.
+        mapping: which column is what, as a dict or a YAML file.
+        thresholds: operating points given by hand, one for all findings or by finding; they replace fitting.
+        rules: how thresholds are fitted on validate rows; gaps are taken at the first.
+        patient_id_kind: ``patient``; ``study`` or ``image`` where patients are not known.
+        baseline: model that the others are held against; by default the first by name.
+        replicates, permutations, seed: of the bootstrap and of the gaps that chance gives.
+
+    Raises:
+        InputError: with every fault of the input.
+    """
+    if odd := [rule for rule in rules if rule not in RULES]:
+        raise InputError(f"rule {odd[0]!r} is unknown.{did_you_mean(odd[0], RULES)} Choose from {', '.join(RULES)}.")
+    if not rules:
+        raise InputError(f"no rule is named. Choose from {', '.join(RULES)}.")
+    if replicates < 1 or permutations < 1:
+        raise InputError("replicates and permutations must be at least 1; 1000 is usual.")
+    where, limits = read_mapping(mapping, attributes=attributes), eligibility or Eligibility()
+    intake = read_predictions(predictions, where, patient_id_kind=patient_id_kind)
+    people = read_people(intake, where, attributes_table)
+    test, validate = intake.split("test"), intake.split("validate")
+    refuse_fitted_rows(set(validate["study_id"]), set(test["study_id"]))
+    models, findings = _names(test, "model"), _names(test, "finding")
+    if baseline is not None and baseline not in models:
+        raise InputError(
+            f"baseline {baseline!r} is no model of the test rows.{did_you_mean(baseline, models)}"
+            f" Models: {', '.join(models)}. Nothing was written."
+        )
+    notes = [*intake.notes, *people.notes]
+    notes += _uneven_seeds(test)
+    cuts = _thresholds(test, validate, thresholds, rules, notes)
+    cards: dict[str, Scorecard] = {}
+    laid: dict[str, ScoredFilms] = {}
+    for model in models:
+        own = test.filter(pl.col("model") == model).rename({"seed": "learner"})
+        films = laid[model] = lay_out(own.drop("model"), people.frame, findings)
+        cards[model] = _score_model(
+            films,
+            _by_rule(cuts.filter(pl.col("model") == model), films),
+            model=model,
+            attributes=people.attributes,
+            replicates=replicates,
+            permutations=permutations,
+            seed=seed,
+            eligibility=limits,
+            patient_kind=patient_id_kind,
+            progress=progress,
+        )
+    first = baseline or models[0]
+    contrasts = _contrasts(test, cards, laid, first, notes)
+    facts = {
+        "code_version": CODE_VERSION,
+        "versions": {
+            "cxr-assets": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "polars", "scipy")},
+        },
+        "inputs": [
+            {"role": role, "file": table.name, "sha256": table.digest, "rows": table.rows.height}
+            for role, table in (("predictions", intake.table), ("attributes", people.table))
+            if table is not None
+        ],
+        "models": models,
+        "seeds": {model: _names(test.filter(pl.col("model") == model), "seed") for model in models},
+        "findings": findings,
+        "attributes": people.attributes,
+        "baseline": first,
+        "rules": _names(cuts.drop_nulls("threshold"), "rule", in_order=True),
+        "settings": {
+            "mapping": where.model_dump(exclude_defaults=True),
+            "patient_id_kind": patient_id_kind,
+            "replicates": replicates,
+            "permutations": permutations,
+            "seed": seed,
+            **asdict(limits),
+        },
+        "rows": {"received": intake.read, "test": test.height, "validate": validate.height},
+        "studies": {"test": test["study_id"].n_unique(), "validate": validate["study_id"].n_unique()},
+        "patients": {"test": test["patient_id"].n_unique(), "validate": validate["patient_id"].n_unique()},
+        "notes": notes,
+    }
+    return Scored(
+        pl.concat([card.estimates for card in cards.values()]),
+        pl.concat([card.gaps for card in cards.values()]),
+        contrasts,
+        cuts,
+        people.groups,
+        facts,
+    )
+
+
+def _names(rows: pl.DataFrame, column: str, *, in_order: bool = False) -> list[str]:
+    found = rows[column].unique(maintain_order=True)
+    return (found if in_order else found.sort()).to_list()
+
+
+def _uneven_seeds(test: pl.DataFrame) -> list[str]:
+    """Models of which a seed lacks films: those films count for none of its seeds."""
+    seeds = pl.col("seed").n_unique()
+    films = test.group_by("model", "study_id", "finding").agg(seeds.alias("has"))
+    films = films.join(test.group_by("model").agg(seeds.alias("all")), on="model")
+    uneven = films.filter(pl.col("has") < pl.col("all")).group_by("model").len().sort("model")
+    return [
+        f"Model {model!r}: {count} pairs of study and finding are not scored by every seed, and were left out."
+        for model, count in uneven.iter_rows()
+    ]
+
+
+def _score_model(
+    films: ScoredFilms,
+    thresholds: Mapping[str, np.ndarray],
+    *,
+    model: str,
+    attributes: Sequence[str],
+    replicates: int,
+    permutations: int,
+    seed: int,
+    eligibility: Eligibility,
+    patient_kind: str,
+    progress: Progress | None,
+) -> Scorecard:
+    """Scorecard of one model; the first rule is the one that gaps are taken at."""
+    return score_arm(
+        films,
+        thresholds,
+        arm=model,
+        attributes=attributes,
+        replicates=replicates,
+        permutations=permutations,
+        seed=seed,
+        eligibility=eligibility,
+        patient_kind=patient_kind,
+        progress=progress,
+    )
+
+
+def _contrasts(
+    test: pl.DataFrame,
+    cards: Mapping[str, Scorecard],
+    films: Mapping[str, ScoredFilms],
+    baseline: str,
+    notes: list[str],
+) -> pl.DataFrame:
+    """Every model against the baseline, where both have the same rows: only then is one draw of patients the same draw."""
+    keys = ["study_id", "finding"]
+    rows = {model: test.filter(pl.col("model") == model).select(keys).unique() for model in cards}
+    base, paired = rows[baseline], [baseline]
+    for model, own in rows.items():
+        apart = own.join(base, on=keys, how="anti").height + base.join(own, on=keys, how="anti").height
+        if apart:
+            notes.append(
+                f"Model {model!r} is not held against {baseline!r}: {apart} pairs of study and finding are in one of them"
+                " only."
+            )
+        elif model != baseline:
+            paired.append(model)
+    if len(paired) == 1:
+        return pl.DataFrame(schema=CONTRASTS)
+    return contrast_arms([cards[m].replicates for m in paired], baseline, {m: films[m] for m in paired})
+
+

@@ -73,18 +73,22 @@ def count_metrics(rows: int, replicates: int, seconds: float) -> None:
     spent, done = 0.0, 0
     while spent < seconds:
         picked = rng.integers(0, rows, rows)
-        took, frame = timed(
-            lambda picked=picked: MetricFrame(
-                metrics=rates,
-                y_true=truth[picked],
-                y_pred=flagged[picked],
-                sensitive_features=groups[picked],
-            ).by_group
+        took, _ = timed(
+            lambda picked=picked: (
+                MetricFrame(
+                    metrics=rates,
+                    y_true=truth[picked],
+                    y_pred=flagged[picked],
+                    sensitive_features=groups[picked],
+                ).by_group
+            )
         )
         spent, done = spent + took, done + 1
     theirs = spent / done * replicates
     print(f"count metrics  {rows:,} rows x 40 cells x {replicates} draws: {own:.2f} s (limit 10)")
-    print(f"  fairlearn MetricFrame, 3 of the 6 metrics: {spent / done:.1f} s a replicate ({done} run): {theirs:,.0f} s")
+    print(
+        f"  fairlearn MetricFrame, 3 of the 6 metrics: {spent / done:.1f} s a replicate ({done} run): {theirs:,.0f} s"
+    )
     print(f"  ratio {theirs / own:,.0f} (limit 1,000)")
     sample = np.asarray(counts)[0]
     whole = MetricFrame(metrics=rates, y_true=truth, y_pred=flagged, sensitive_features=groups).by_group

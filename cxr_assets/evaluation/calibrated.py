@@ -28,7 +28,7 @@ def score_calibration(card: Card, finding: str, one: Ranked, present: Present) -
     squares = [card.draws.sums(one.patient, cell, cells, (s - one.truth) ** 2) for s in one.scores]
     for grouping in card.ranked_groupings():
         sizes = present.sizes[grouping.attribute]
-        least = 1 if grouping.attribute == OVERALL else card.rule.suppress_below
+        least = 0 if grouping.attribute == OVERALL else card.rule.suppress_below  # needs no two classes, unlike ranking
         member = one.member(grouping, sizes.smaller >= least)
         held = by_group(films[..., None], grouping)[..., 0]
         with np.errstate(invalid="ignore"):
@@ -58,8 +58,9 @@ def _errors(
         sums = card.draws.sums(patient, group * BINS + bins, groups * BINS, scores - one.truth[inside])
         with np.errstate(invalid="ignore"):
             error = np.abs(sums.reshape(-1, groups, BINS)).sum(axis=2) / films
-        # A draw of patients adds its own noise to every bin: what it adds on average is taken off the replicates.
-        error[1:] -= error[1:].mean(axis=0) - error[0]
+            # A draw of patients adds its own noise to every bin: what it adds on average is taken off the replicates.
+            drawn = np.isfinite(error[1:])  # not every draw holds a film of a small group
+            error[1:] -= np.where(drawn, error[1:], 0.0).sum(axis=0) / drawn.sum(axis=0) - error[0]
         raw.append(error)
         debiased.append(error - null)
     card.figures(grouping, finding, "ece", card.draws.mean(np.stack(raw)), sizes)

@@ -6,33 +6,20 @@ row and value, and the faults of all columns are told together.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import polars as pl
-import yaml
-from pydantic import Field, ValidationError, model_validator
 
-from cxr_assets.cohorts.delimited import ROW, parse_delimited
-from cxr_assets.cohorts.table.mapping import MISSING, Keyed, Words
 from cxr_assets.cohorts.table.words import SPLIT_WORDS
-from cxr_assets.cohorts.unpack import unpacked
 from cxr_assets.errors import InputError, did_you_mean
 from cxr_assets.evaluation.cells import POOLED
 from cxr_assets.evaluation.metrics import NO_FINDING
+from cxr_assets.scoring.mapping import ATTRIBUTES, ROLES, ColumnMapping, pairs_of
+from cxr_assets.scoring.tables import LINE, Table, as_text, numbers, read_table, refuse
 
-ROLES = ("patient_id", "study_id", "finding", "score", "truth", "split", "model", "seed")
-ATTRIBUTES = ("sex", "race", "age_bin", "age")
-"""Columns that make groups where nobody says which do."""
 ID_KINDS = ("patient", "study", "image")
-LINE = "\0line"
-"""Column with the line of a text file (header: line 1) or the row of a table; no column of anybody's is called so."""
-_FINDING = "{finding}"
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -96,13 +83,9 @@ def read_predictions(source: object, mapping: ColumnMapping, *, patient_id_kind:
             f"{len(leaked)} {patient_id_kind} ids of the test rows are in the train rows as well: these figures are too good"
             " if the model learned from them."
         )
-    carried = tuple(name for name in _wanted(mapping) if name in roles)
+    carried = tuple(name for name in mapping.wanted if name in roles)
     order = ["model", "seed", "finding", "study_id"]
     return Intake(table, rows.sort(order), carried, table.rows.height, tuple(notes))
-
-
-def _wanted(mapping: ColumnMapping) -> tuple[str, ...]:
-    return ATTRIBUTES if mapping.attributes is None else mapping.attributes
 
 
 def _columns(
@@ -110,7 +93,7 @@ def _columns(
 ) -> tuple[dict[str, str], dict[str | None, tuple[str, str]]]:
     """Name to column, and finding to its columns of score and truth (None: the finding is a column)."""
     seen, problems = table.columns, []
-    known = (*ROLES, *dict.fromkeys((*ATTRIBUTES, *_wanted(mapping))))
+    known = (*ROLES, *dict.fromkeys((*ATTRIBUTES, *mapping.wanted)))
     roles = {name: name for name in known if name in seen}
     for name, column in mapping.columns.items():
         if name not in known:
@@ -122,7 +105,7 @@ def _columns(
     needed = ["study_id", *(["patient_id"] if kind == "patient" else [])]
     pairs: dict[str | None, tuple[str, str]] = {}
     if mapping.wide:
-        pairs.update(_pairs(mapping, seen, problems))
+        pairs.update(pairs_of(mapping, seen, problems))
     else:
         needed += ["score", "truth", *([] if mapping.finding else ["finding"])]
         pairs[mapping.finding] = roles.get("score", ""), roles.get("truth", "")

@@ -48,6 +48,11 @@ class ColumnMapping(Keyed):
     def wide(self) -> bool:
         return bool(self.scores) or self.score_columns is not None
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Columns that are to make groups."""
+        return ATTRIBUTES if self.attributes is None else self.attributes
+
 
 def read_mapping(given: ColumnMapping | Mapping[str, Any] | Path | str | None, **more: Any) -> ColumnMapping:
     """A mapping from a YAML file or a dict; ``more`` goes before what it says, and ``columns`` are added to its own.
@@ -80,8 +85,8 @@ def read_mapping(given: ColumnMapping | Mapping[str, Any] | Path | str | None, *
         raise InputError(f"{where}: {told}. Nothing was written.") from error
 
 
-def _pairs(mapping: ColumnMapping, seen: list[str], problems: list[str]) -> dict[str, tuple[str, str]]:
-    """Finding to its columns of score and truth in a table of one row a study."""
+def pairs_of(mapping: ColumnMapping, seen: list[str], problems: list[str]) -> dict[str, tuple[str, str]]:
+    """Finding to its columns of score and truth in a table of one row a study; what lacks is added to the problems."""
     if mapping.scores:
         pairs = {finding: (column, mapping.truth[finding]) for finding, column in mapping.scores.items()}
     else:
@@ -112,5 +117,3 @@ def _between(start: str, end: str) -> str:
 
 def _filled(pattern: str, findings: set[str]) -> set[str]:
     return {pattern.replace(_FINDING, finding) for finding in findings}
-
-

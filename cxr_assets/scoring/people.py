@@ -37,7 +37,7 @@ def read_people(intake: Intake, mapping: ColumnMapping, attributes_table: object
         InputError: for an attribute that is nowhere, two values for one study, a key that stands twice, a table that
             matches nothing, an age that is none, or more groups than can be compared.
     """
-    wanted = ATTRIBUTES if mapping.attributes is None else mapping.attributes
+    wanted = mapping.wanted
     problems: list[str] = []
     notes: list[str] = []
     for name in wanted:

@@ -1,7 +1,4 @@
-"""The scorecard for people who use nothing else of ours: anybody's predictions in, tables and a page out.
-
-``score`` computes, ``write_scored`` writes. The same input gives the same bytes.
-"""
+"""Scorecards of all models in one table of predictions, each held against the baseline where both saw the same films."""
 
 from __future__ import annotations
 
@@ -12,62 +9,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from cxr_assets import __version__
-from cxr_assets.classification.thresholds import RULES, fit_threshold, refuse_fitted_rows, rows_digest
-from cxr_assets.cohorts.demographics import AGE_SCHEMES, OLDEST, UNKNOWN, harmonise_age
-from cxr_assets.cohorts.table.mapping import MISSING
+from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows
 from cxr_assets.errors import InputError, did_you_mean
-from cxr_assets.evaluation.cells import OVERALL, ScoredFilms, lay_out
+from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.contrasts import CONTRASTS, contrast_arms
 from cxr_assets.evaluation.fairness import score_arm
-from cxr_assets.evaluation.intake import (
-    ATTRIBUTES,
-    ROLES,
-    ColumnMapping,
-    Intake,
-    Table,
-    as_text,
-    read_mapping,
-    read_predictions,
-    read_table,
-    refuse,
-    written,
-)
-from cxr_assets.evaluation.score_report import write_scored
 from cxr_assets.evaluation.scorecard_tables import Eligibility, Scorecard
 from cxr_assets.progress import Progress
+from cxr_assets.scoring.intake import Intake, read_predictions
+from cxr_assets.scoring.mapping import ColumnMapping, read_mapping
+from cxr_assets.scoring.people import People, read_people
+from cxr_assets.scoring.thresholds import by_rule, operating_points
 
-__all__ = ["RULES", "Scored", "score", "write_scored"]
-CODE_VERSION = "1"
-GIVEN, NO_RULE = "given", "none"
-THRESHOLDS = {
-    "model": pl.String,
-    "seed": pl.String,
-    "finding": pl.String,
-    "rule": pl.String,
-    "threshold": pl.Float64,
-    "fitted_on": pl.String,
-    "null_reason": pl.String,
-}
-_MOST_GROUPS = 40
-_MOST_ATTRIBUTES = 4
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True)
 class Scored:
     """Scorecards of all models and how they were made.
 
-    ``groups``: attribute, group (null: unknown), studies, patients. ``facts`` is what ``scorecard.json`` says.
+    ``groups``: attribute, group (null: unknown), studies, patients. ``replicates``: what models are compared by, draw by
+    draw; it is not written. ``facts`` is what ``scorecard.json`` says.
     """
 
     estimates: pl.DataFrame
     gaps: pl.DataFrame
     contrasts: pl.DataFrame
+    reliability: pl.DataFrame
     thresholds: pl.DataFrame
     groups: pl.DataFrame
+    replicates: pl.DataFrame
     facts: dict[str, Any]
 
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -76,6 +50,7 @@ class Scored:
             "fairness_estimates": self.estimates,
             "fairness_gaps": self.gaps,
             "fairness_contrasts": self.contrasts,
+            "fairness_reliability": self.reliability,
             "thresholds": self.thresholds,
         }
 
@@ -96,7 +71,7 @@ def score(
     eligibility: Eligibility | None = None,
     progress: Progress | None = None,
 ) -> Scored:
-    """Score the test rows of every model in somebody's predictions.
+    """Score the test rows of every model in somebody's predictions. The same input gives the same tables.
 
     Args:
         predictions: path (.parquet, .csv, .tsv, text may be .gz), or DataFrame of polars or pandas; docs/score.md.
@@ -130,18 +105,18 @@ def score(
             f"baseline {baseline!r} is no model of the test rows.{did_you_mean(baseline, models)}"
             f" Models: {', '.join(models)}. Nothing was written."
         )
-    notes = [*intake.notes, *people.notes]
-    notes += _uneven_seeds(test)
-    cuts = _thresholds(test, validate, thresholds, rules, notes)
+    first = baseline or models[0]
+    notes = [*intake.notes, *people.notes, *_uneven_seeds(test)]
+    cuts = operating_points(test, validate, thresholds, tuple(dict.fromkeys(rules)), notes)
     cards: dict[str, Scorecard] = {}
     laid: dict[str, ScoredFilms] = {}
     for model in models:
         own = test.filter(pl.col("model") == model).rename({"seed": "learner"})
         films = laid[model] = lay_out(own.drop("model"), people.frame, findings)
-        cards[model] = _score_model(
+        cards[model] = score_arm(
             films,
-            _by_rule(cuts.filter(pl.col("model") == model), films),
-            model=model,
+            by_rule(cuts.filter(pl.col("model") == model), films),
+            arm=model,
             attributes=people.attributes,
             replicates=replicates,
             permutations=permutations,
@@ -150,15 +125,38 @@ def score(
             patient_kind=patient_id_kind,
             progress=progress,
         )
-    first = baseline or models[0]
     contrasts = _contrasts(test, cards, laid, first, notes)
-    facts = {
+    settings = {
+        "mapping": where.model_dump(exclude_defaults=True),
+        "patient_id_kind": patient_id_kind,
+        "replicates": replicates,
+        "permutations": permutations,
+        "seed": seed,
+        **asdict(limits),
+    }
+    return Scored(
+        pl.concat([card.estimates for card in cards.values()]),
+        pl.concat([card.gaps for card in cards.values()]),
+        contrasts,
+        pl.concat([card.reliability for card in cards.values()]),
+        cuts,
+        people.groups,
+        pl.concat([card.replicates for card in cards.values()]),
+        _facts(intake, people, cuts, baseline=first, settings=settings, notes=notes),
+    )
+
+
+def _facts(
+    intake: Intake, people: People, cuts: pl.DataFrame, *, baseline: str, settings: dict[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """What went in and how it was scored, as plain values."""
+    splits = {name: intake.split(name) for name in ("test", "validate")}
+    test = splits["test"]
+    models = _names(test, "model")
+    packages = {name: version(name) for name in ("numpy", "polars", "scipy")}
+    return {
         "code_version": CODE_VERSION,
-        "versions": {
-            "cxr-assets": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "polars", "scipy")},
-        },
+        "versions": {"cxr-assets": __version__, "python": platform.python_version(), **packages},
         "inputs": [
             {"role": role, "file": table.name, "sha256": table.digest, "rows": table.rows.height}
             for role, table in (("predictions", intake.table), ("attributes", people.table))
@@ -166,76 +164,37 @@ def score(
         ],
         "models": models,
         "seeds": {model: _names(test.filter(pl.col("model") == model), "seed") for model in models},
-        "findings": findings,
+        "findings": _names(test, "finding"),
         "attributes": people.attributes,
-        "baseline": first,
-        "rules": _names(cuts.drop_nulls("threshold"), "rule", in_order=True),
-        "settings": {
-            "mapping": where.model_dump(exclude_defaults=True),
-            "patient_id_kind": patient_id_kind,
-            "replicates": replicates,
-            "permutations": permutations,
-            "seed": seed,
-            **asdict(limits),
-        },
-        "rows": {"received": intake.read, "test": test.height, "validate": validate.height},
-        "studies": {"test": test["study_id"].n_unique(), "validate": validate["study_id"].n_unique()},
-        "patients": {"test": test["patient_id"].n_unique(), "validate": validate["patient_id"].n_unique()},
+        "baseline": baseline,
+        "rules": cuts.drop_nulls("threshold")["rule"].unique(maintain_order=True).to_list(),
+        "settings": settings,
+        "rows": {"received": intake.read, **{name: rows.height for name, rows in splits.items()}},
+        "studies": {name: rows["study_id"].n_unique() for name, rows in splits.items()},
+        "patients": {name: rows["patient_id"].n_unique() for name, rows in splits.items()},
         "notes": notes,
     }
-    return Scored(
-        pl.concat([card.estimates for card in cards.values()]),
-        pl.concat([card.gaps for card in cards.values()]),
-        contrasts,
-        cuts,
-        people.groups,
-        facts,
-    )
 
 
-def _names(rows: pl.DataFrame, column: str, *, in_order: bool = False) -> list[str]:
-    found = rows[column].unique(maintain_order=True)
-    return (found if in_order else found.sort()).to_list()
+def _names(rows: pl.DataFrame, column: str) -> list[str]:
+    return rows[column].unique().sort().to_list()
+
+
+def _by_seeds(test: pl.DataFrame) -> pl.DataFrame:
+    """Films of each model, and whether every one of its seeds has scored them."""
+    seeds = pl.col("seed").n_unique()
+    films = test.group_by("model", "study_id", "finding").agg(has=seeds)
+    counts = test.group_by("model").agg(all=seeds)
+    return films.join(counts, on="model").select("model", "study_id", "finding", whole=pl.col("has") == pl.col("all"))
 
 
 def _uneven_seeds(test: pl.DataFrame) -> list[str]:
     """Models of which a seed lacks films: those films count for none of its seeds."""
-    seeds = pl.col("seed").n_unique()
-    films = test.group_by("model", "study_id", "finding").agg(seeds.alias("has"))
-    films = films.join(test.group_by("model").agg(seeds.alias("all")), on="model")
-    uneven = films.filter(pl.col("has") < pl.col("all")).group_by("model").len().sort("model")
+    uneven = _by_seeds(test).filter(~pl.col("whole")).group_by("model").len().sort("model")
     return [
         f"Model {model!r}: {count} pairs of study and finding are not scored by every seed, and were left out."
         for model, count in uneven.iter_rows()
     ]
-
-
-def _score_model(
-    films: ScoredFilms,
-    thresholds: Mapping[str, np.ndarray],
-    *,
-    model: str,
-    attributes: Sequence[str],
-    replicates: int,
-    permutations: int,
-    seed: int,
-    eligibility: Eligibility,
-    patient_kind: str,
-    progress: Progress | None,
-) -> Scorecard:
-    """Scorecard of one model; the first rule is the one that gaps are taken at."""
-    return score_arm(
-        films,
-        thresholds,
-        arm=model,
-        attributes=attributes,
-        replicates=replicates,
-        permutations=permutations,
-        seed=seed,
-        eligibility=eligibility,
-        patient_kind=patient_kind,
-        progress=progress,
-    )
 
 
 def _contrasts(
@@ -247,7 +206,8 @@ def _contrasts(
 ) -> pl.DataFrame:
     """Every model against the baseline, where both have the same rows: only then is one draw of patients the same draw."""
     keys = ["study_id", "finding"]
-    rows = {model: test.filter(pl.col("model") == model).select(keys).unique() for model in cards}
+    whole = _by_seeds(test).filter("whole")
+    rows = {model: whole.filter(pl.col("model") == model).select(keys) for model in cards}
     base, paired = rows[baseline], [baseline]
     for model, own in rows.items():
         apart = own.join(base, on=keys, how="anti").height + base.join(own, on=keys, how="anti").height
@@ -261,5 +221,3 @@ def _contrasts(
     if len(paired) == 1:
         return pl.DataFrame(schema=CONTRASTS)
     return contrast_arms([cards[m].replicates for m in paired], baseline, {m: films[m] for m in paired})
-
-

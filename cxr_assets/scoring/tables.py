@@ -134,5 +134,3 @@ def numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     text = written(as_text(column))
     value = text.cast(pl.Float64, strict=False).fill_nan(None)
     return value, text.is_not_null() & value.is_null()
-
-

@@ -1,17 +1,49 @@
 """Operating points of somebody's models: fitted on their validate rows, or given by hand."""
 
-def _thresholds(
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cxr_assets.classification.thresholds import fit_threshold, rows_digest
+from cxr_assets.errors import InputError, did_you_mean
+from cxr_assets.evaluation.cells import ScoredFilms
+
+GIVEN, NO_RULE = "given", "none"
+THRESHOLDS = {
+    "model": pl.String,
+    "seed": pl.String,
+    "finding": pl.String,
+    "rule": pl.String,
+    "threshold": pl.Float64,
+    "fitted_on": pl.String,
+    "null_reason": pl.String,
+}
+
+
+def operating_points(
     test: pl.DataFrame,
     validate: pl.DataFrame,
     given: float | Mapping[str, float] | None,
     rules: Sequence[str],
     notes: list[str],
 ) -> pl.DataFrame:
-    """One row for every model, seed, finding and rule of the test rows; null with a reason where there is none."""
+    """One row for every model, seed, finding and rule of the test rows; null with a reason where there is none.
+
+    Args:
+        given: thresholds by hand, one for all findings or by finding; they replace fitting.
+        notes: what is to be told is added here.
+
+    Raises:
+        InputError: a threshold given for a finding that is not there, or outside [0, 1].
+    """
     keys = ["model", "seed", "finding"]
     wanted = test.select(keys).unique().sort(keys)
     if given is not None:
-        by_hand = _by_hand(given, _names(test, "finding"))
+        by_hand = _by_hand(given, test["finding"].unique().sort().to_list())
         if validate.height:
             notes.append("Thresholds were given by hand; the validate rows were not used.")
         frame = wanted.join(by_hand, on="finding", how="left", maintain_order="left").with_columns(rule=pl.lit(GIVEN))
@@ -64,14 +96,10 @@ def _fitted(validate: pl.DataFrame | None, rule: str) -> dict[str, Any]:
     return {"threshold": threshold, "fitted_on": digest, "null_reason": "one_class" if threshold is None else None}
 
 
-def _by_rule(cuts: pl.DataFrame, films: ScoredFilms) -> dict[str, np.ndarray]:
+def by_rule(cuts: pl.DataFrame, films: ScoredFilms) -> dict[str, np.ndarray]:
     """Thresholds of one model by rule, float64 ``(learners, findings)``, NaN where there is none."""
-    out = {
-        rule: np.full((len(films.learners), len(films.findings)), np.nan)
-        for rule in _names(cuts, "rule", in_order=True)
-    }
+    rules = cuts["rule"].unique(maintain_order=True)
+    out = {rule: np.full((len(films.learners), len(films.findings)), np.nan) for rule in rules}
     for row in cuts.filter(pl.col("threshold").is_not_null()).iter_rows(named=True):
         out[row["rule"]][films.learners.index(row["seed"]), films.findings.index(row["finding"])] = row["threshold"]
     return out
-
-

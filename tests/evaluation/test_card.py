@@ -11,7 +11,7 @@ from cxr_assets.evaluation.fairness import Eligibility, Scorecard, score_arm
 from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES
 from tests.evaluation.simulate import SMALL, card_of, cuts, estimate_of, films_of, gap_of, laid_out, simulated
 
-REASONS = {"no_pos", "no_neg", "suppressed", "undefined", "unstable", "no_threshold"} | {"constant_score", "separated"}
+REASONS = {"no_pos", "no_neg", "no_films", "suppressed", "undefined", "unstable", "constant_score", "separated"}
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,10 @@ def test_what_is_undefined_is_null_with_a_reason() -> None:
         row = estimate_of(card, metric, "edema")
         assert (row["estimate"], row["ci_lo"], row["null_reason"]) == (None, None, "no_pos"), metric
     assert estimate_of(card, "calibration_slope", "edema")["null_reason"] == "no_pos"
-    for metric in ("fpr", "brier", "ece"):
-        assert estimate_of(card, metric, "edema")["estimate"] is not None
+    assert estimate_of(card, "fpr", "edema")["estimate"] is not None
+    scores = nobody.filter(pl.col("finding") == "edema")["score"].to_numpy()
+    assert estimate_of(card, "brier", "edema")["estimate"] == pytest.approx((scores**2).mean())
+    assert estimate_of(card, "ece", "edema")["estimate"] == pytest.approx(scores.mean()), "every score is too high"
     everybody = predictions.with_columns(pl.lit(1, pl.Int8).alias("truth"))
     for metric in ("fpr", "auroc"):
         assert estimate_of(card_of(everybody, people), metric, "edema")["null_reason"] == "no_neg"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cxr_assets.evaluation.score_any import Scored
+    from cxr_assets.scoring import Scored
 
 _TABLE, _FITTING, _GROUPS, _STATISTICS = "Which column is what", "Thresholds", "Groups", "Statistics"
 
@@ -107,12 +107,13 @@ def score(
 
     `cxr score predictions.csv --out scorecard`
     """
-    from cxr_assets.evaluation.intake import read_mapping
-    from cxr_assets.evaluation.score_any import RULES
-    from cxr_assets.evaluation.score_any import score as compute
-    from cxr_assets.evaluation.score_report import refuse_folder, write_scored
+    from cxr_assets.classification.thresholds import RULES
     from cxr_assets.evaluation.scorecard_tables import Eligibility
     from cxr_assets.progress import Progress
+    from cxr_assets.scoring import score as compute
+    from cxr_assets.scoring import write_scored
+    from cxr_assets.scoring.mapping import read_mapping
+    from cxr_assets.scoring.write import refuse_folder
 
     refuse_folder(out)
     named = {
@@ -162,7 +163,7 @@ def _given(texts: list[str]) -> float | dict[str, float]:
 
 def _print(scored: Scored, folder: Path) -> None:
     """What was found, one line a model, and where to read on."""
-    from cxr_assets.evaluation.score_report import lead
+    from cxr_assets.scoring.report import lead
 
     for note in scored.facts["notes"]:
         typer.echo(f"note       {note}")

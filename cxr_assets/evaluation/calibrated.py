@@ -51,9 +51,10 @@ def _errors(
     for scores in one.scores[:, inside]:
         bins, null = np.zeros(len(scores), dtype=np.int64), np.full(groups, np.nan)
         for g in np.unique(group):
-            own = group == g
+            own = np.flatnonzero(group == g)
+            own = own[np.argsort(scores[own])]  # what is drawn for a score must not hang on the name of its film
             bins[own] = equal_mass_bins(scores[own], BINS)
-            draws = int(np.clip(_NULL_FILMS // own.sum(), 10, 200))
+            draws = int(np.clip(_NULL_FILMS // len(own), 10, 200))
             null[g] = null_calibration_error(scores[own], bins[own], draws, card.seed)
         sums = card.draws.sums(patient, group * BINS + bins, groups * BINS, scores - one.truth[inside])
         with np.errstate(invalid="ignore"):
@@ -74,10 +75,10 @@ def _lines(card: Card, grouping: Grouping, finding: str, one: Ranked, member: np
     estimate = np.mean([x.estimate for x in lines], axis=0)
     error = np.mean([x.error for x in lines], axis=0)
     for at, name in enumerate(("calibration_slope", "calibration_intercept", "calibration_in_the_large")):
-        why = np.full(groups, "undefined", dtype=object)
+        why = np.full(groups, "undefined", dtype="<U24")
         for line in lines:
-            why = np.where(line.null_reason != None, line.null_reason, why)  # noqa: E711
-        why[np.isfinite(estimate[at])] = None
+            why = np.where(line.null_reason != "", line.null_reason, why)
+        why[np.isfinite(estimate[at])] = ""
         ends = estimate[at] - 1.96 * error[at], estimate[at] + 1.96 * error[at]
         method = f"{card.unit}_cluster_sandwich"
         card.figures(grouping, finding, name, estimate[at][None], sizes, ends=ends, method=method, reasons=why)
@@ -92,13 +93,16 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
     if grouping.attribute == OVERALL or ok.sum() < 2:
         return
     kept = _thinned(one.patient, member, card.seed)
+    kept = kept[np.lexsort((one.patient[kept], truth[kept], mean[kept]))]  # draws follow what films and groups hold,
+    films, total = (np.bincount(member[kept], w, len(ok)) for w in (None, mean[kept]))
+    by_size = np.lexsort((total, films))  # not what they are called
     gap = calibration_gap_at_equal_n(
         mean[kept],
         truth[kept],
         one.patient[kept],
-        member[kept],
-        len(grouping.groups),
-        eligible=ok,
+        np.argsort(by_size)[member[kept]],
+        len(ok),
+        eligible=ok[by_size],
         replicates=100,
         seed=card.seed,
     )
@@ -109,8 +113,8 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
         "max_min_equal_n",
         np.append(gap.observed, gap.replicates),
         groups=int(ok.sum()),
-        worst=None if gap.worst is None else grouping.groups[gap.worst],
-        best=None if gap.best is None else grouping.groups[gap.best],
+        worst=None if gap.worst is None else grouping.groups[by_size[gap.worst]],
+        best=None if gap.best is None else grouping.groups[by_size[gap.best]],
     )
 
 

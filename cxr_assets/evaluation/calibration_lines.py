@@ -17,7 +17,7 @@ _FARTHEST = 3.0
 class CalibrationLines:
     """``estimate`` and ``error`` (standard) float64 ``(3, groups)``: slope, intercept, in the large; NaN with a reason.
 
-    ``null_reason`` object ``(groups,)``: no_films, no_pos, no_neg, constant_score, separated or None.
+    ``null_reason`` str ``(groups,)``: no_films, no_pos, no_neg, constant_score, separated, or empty.
     """
 
     estimate: np.ndarray
@@ -38,14 +38,14 @@ def calibration_lines(
     group, y, who = member[order], truth[order].astype(np.float64), patient[order]
     there, starts = np.unique(group, return_index=True)
     estimate, error = np.full((3, groups), np.nan), np.full((3, groups), np.nan)
-    reason = np.full(groups, "no_films", dtype=object)
+    reason = np.full(groups, "no_films", dtype="<U24")
     if not len(there):
         return CalibrationLines(estimate, error, reason)
     clipped = np.clip(scores[order], 1e-6, 1 - 1e-6)
     x = np.log(clipped) - np.log1p(-clipped)
     at = np.searchsorted(there, group)
     reason[there] = _reasons(x, y, starts)
-    classes, lines = (np.array([r in allowed for r in reason[there]]) for allowed in (_HAS_BOTH, (None,)))
+    classes, lines = (np.array([r in allowed for r in reason[there]]) for allowed in (_HAS_BOTH, ("",)))
     key = np.unique(who * len(there) + at, return_inverse=True)[1].reshape(-1)
     large = _newton(x, y, starts, at, classes, slope=False)
     line = _newton(x, y, starts, at, lines, slope=True)
@@ -59,7 +59,7 @@ def calibration_lines(
     return CalibrationLines(estimate, error, reason)
 
 
-_HAS_BOTH = (None, "constant_score", "separated")
+_HAS_BOTH = ("", "constant_score", "separated")
 
 
 def _placed(whole: np.ndarray, there: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def _reasons(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
         ends[name, "low"] = np.minimum.reduceat(np.where(inside, x, np.inf), starts)
     apart = (ends["neg", "high"] <= ends["pos", "low"]) | (ends["pos", "high"] <= ends["neg", "low"])
     same = np.maximum.reduceat(x, starts) == np.minimum.reduceat(x, starts)
-    out = np.full(len(starts), None, dtype=object)
+    out = np.full(len(starts), "", dtype="<U24")
     for name, where in (
         ("separated", apart),
         ("constant_score", same),

@@ -16,6 +16,7 @@ from cxr_assets.evaluation.resampling import Draws, bca_interval, interval, perc
 from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES, Eligibility, Rows
 
 NO_RULE = None
+_REASON = "<U24"
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,14 @@ class Card:
         Args:
             values: the sample first, then replicates, shape ``(replicates + 1, groups)``.
             ends: interval that does not come from the replicates.
-            reasons: why a figure is undefined, object ``(groups,)``, None where it is not.
+            reasons: why a figure is undefined, str ``(groups,)``, empty where it is defined.
         """
         low, high = ends if ends is not None else percentile_interval(values[1:])
         reason = self._reasons(grouping, metric, values[0], sizes)
         if reasons is not None:
-            reason = np.where((reason == None) | (reason == "undefined"), reasons, reason)  # noqa: E711
-        unstable = (reason == None) & ~np.isfinite(low)  # noqa: E711
-        reason[unstable] = "unstable"  # no figure stands without its interval
-        gone = reason != None  # noqa: E711
+            reason = np.where((reason == "") | (reason == "undefined"), reasons, reason)
+        reason[(reason == "") & ~np.isfinite(low)] = "unstable"  # no figure stands without its interval
+        gone = reason != ""
         hidden = self._hidden(grouping, sizes)
         self.estimates.add(
             len(grouping.groups),
@@ -149,7 +149,7 @@ class Card:
             ci_hi=np.where(gone, np.nan, high),
             ci_method=method or f"{self.unit}_bootstrap_percentile",
             b_reps=0 if ends is not None else self.b_reps,
-            null_reason=reason.tolist(),
+            null_reason=[r or None for r in reason.tolist()],
             eligible=self.eligible(sizes),
             weight_scheme=weight_scheme,
             effective_n=sizes.images if effective is None else effective,
@@ -160,7 +160,7 @@ class Card:
         return (sizes.smaller < self.rule.suppress_below) & (grouping.attribute != OVERALL)
 
     def _reasons(self, grouping: Grouping, metric: str, value: np.ndarray, sizes: Sizes) -> np.ndarray:
-        reason = np.full(len(value), None, dtype=object)
+        reason = np.full(len(value), "", dtype=_REASON)
         reason[~np.isfinite(value)] = "undefined"
         reason[self._hidden(grouping, sizes)] = "suppressed"
         if metric in NEEDS_NEGATIVES:

@@ -95,7 +95,7 @@ def _without_threshold(
 ) -> None:
     """Rows that say why there is no figure; the sizes are known all the same."""
     nothing = np.full((card.b_reps + 1, len(grouping.groups)), np.nan)
-    reasons = np.full(len(grouping.groups), "no_threshold", dtype=object)
+    reasons = np.full(len(grouping.groups), "no_threshold")
     for name in metrics:
         card.figures(grouping, finding, name, nothing, sizes, threshold_id=rule, reasons=reasons)
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from cxr_assets.evaluation.metrics import NO_FINDING
+
 _POOLED = (pl.col("finding") == "all") & pl.col("primary")
 _NAMES = {
-    "underdiagnosis_any": "no finding flagged on a film of somebody ill",
-    "underdiagnosis": "No Finding called on a film of somebody ill",
-    "overdiagnosis": "No Finding missed on a film of somebody healthy",
+    "underdiagnosis_any": "nothing flagged on a film of somebody ill",
+    "underdiagnosis": "the label No Finding given to somebody ill",
+    "overdiagnosis": "the label No Finding withheld from somebody healthy",
 }
 
 
@@ -62,7 +64,7 @@ def _underdiagnosis(gaps: pl.DataFrame) -> list[str]:
     told = []
     for row in rows.filter(pl.col("p_adj") <= 0.05).iter_rows(named=True):
         told.append(
-            f"{_NAMES[row['metric']].capitalize()}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
+            f"{_NAMES[row['metric']][0].upper()}{_NAMES[row['metric']][1:]}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
             f" {_span(row, 'observed')}, of which chance alone would give {row['null_mean']:.3f} (exploratory, adjusted"
             f" p {row['p_adj']:.3f})."
         )
@@ -75,7 +77,10 @@ def _matched(gaps: pl.DataFrame) -> list[str]:
     """Whether gaps of single findings shrink at equal prevalence and ages."""
     key = ["finding", "attribute", "metric"]
     rows = gaps.filter(
-        (pl.col("gap_kind") == "max_min") & pl.col("observed").is_not_null() & (pl.col("metric") == "tpr")
+        (pl.col("gap_kind") == "max_min")
+        & pl.col("observed").is_not_null()
+        & (pl.col("metric") == "tpr")
+        & (pl.col("finding") != NO_FINDING)
     )
     raw = rows.filter(pl.col("primary"))
     matched = rows.filter(pl.col("weight_scheme") == "matched").select(*key, after="observed")

@@ -20,7 +20,9 @@ def limits(facts: dict[str, Any]) -> list[str]:
     """What may not be concluded from this table of predictions."""
     told = list(_ALWAYS)
     if len(facts["models"]) > 1:
-        told.append("That a model is fair because a gap is narrower. See whether the worst group rose or the best one fell.")
+        told.append(
+            "That a model is fair because a gap is narrower. See whether the worst group rose or the best one fell."
+        )
         told.append("That the best of several models is as good as it looks: it was chosen on these films.")
     if not facts["rules"]:
         told.append(

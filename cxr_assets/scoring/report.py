@@ -11,8 +11,9 @@ import polars as pl
 
 from cxr_assets.evaluation.cells import POOLED
 from cxr_assets.scoring.score import Scored
-from cxr_assets.scoring.sections import declared, sections
+from cxr_assets.scoring.sections import sections
 from cxr_assets.scoring.text import metric_name, number, probability, span
+from cxr_assets.scoring.view import declared
 
 TEMPLATES = Path(__file__).parent
 _MOST_GAPS = 5
@@ -51,9 +52,9 @@ def lead(scored: Scored) -> list[str]:
                 f" {number(row['null_mean'])} (adjusted p {probability(row['p_adj'])})."
             )
         if found.height > _MOST_GAPS:
-            told.append(f"{model}: {found.height - _MOST_GAPS} more gaps are reported below.")
+            told.append(f"{model}: {found.height - _MOST_GAPS} more, reported below.")
         if not tests.height:
-            told.append(f"{model}: no gap declared beforehand could be tested ({_why_not(scored)}).")
+            told.append(f"{model}: no gap declared beforehand could be tested ({_why_not(scored, model)}).")
         elif not found.height:
             told.append(
                 f"{model}: no gap is larger than chance gives ({tests.height} tested, Holm-adjusted, 5 %). That does not show"
@@ -62,7 +63,8 @@ def lead(scored: Scored) -> list[str]:
     return told
 
 
-def _why_not(scored: Scored) -> str:
+def _why_not(scored: Scored, model: str) -> str:
     if not scored.facts["attributes"]:
         return "there are no groups to compare"
-    return "no two groups are large enough" if scored.facts["rules"] else "no threshold; gaps of ranking are below"
+    fitted = scored.thresholds.filter(pl.col("model") == model)["threshold"].drop_nulls()
+    return "no two groups are large enough" if len(fitted) else "no threshold; gaps of ranking are below"

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from cxr_assets import __version__
 from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows
 from cxr_assets.errors import InputError, did_you_mean
 from cxr_assets.evaluation.cells import ScoredFilms, lay_out
+from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.evaluation.contrasts import CONTRASTS, contrast_arms
 from cxr_assets.evaluation.fairness import score_arm
+from cxr_assets.evaluation.metrics import NO_FINDING
 from cxr_assets.evaluation.scorecard_tables import Eligibility, Scorecard
 from cxr_assets.progress import Progress
 from cxr_assets.scoring.intake import Intake, read_predictions
@@ -123,6 +126,7 @@ def score(
             seed=seed,
             eligibility=limits,
             patient_kind=patient_id_kind,
+            family=_family(findings, people.attributes),
             progress=progress,
         )
     contrasts = _contrasts(test, cards, laid, first, notes)
@@ -144,6 +148,15 @@ def score(
         pl.concat([card.replicates for card in cards.values()]),
         _facts(intake, people, cuts, baseline=first, settings=settings, notes=notes),
     )
+
+
+def _family(findings: Sequence[str], attributes: Sequence[str]) -> list[Hypothesis] | None:
+    """Declared gaps: those of the pooled TPR, or of underdiagnosis where No Finding is all that was looked for."""
+    if list(findings) != [NO_FINDING]:
+        return None
+    sizes = range(1, len(attributes) + 1)
+    joined = ("×".join(chosen) for size in sizes for chosen in combinations(sorted(attributes), size))
+    return [Hypothesis(attribute=name, finding=NO_FINDING, metric="underdiagnosis") for name in joined]
 
 
 def _facts(

@@ -50,7 +50,7 @@ def metric_name(metric: str) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:z.{digits}f}"
 
 
 def probability(p: float | None) -> str:

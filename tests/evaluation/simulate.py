@@ -98,7 +98,7 @@ def cuts(films: ScoredFilms, threshold: float = 0.5) -> dict[str, np.ndarray]:
 def films_of(
     truth: np.ndarray,
     scores: np.ndarray,
-    people: Mapping[str, Sequence[object]],
+    people: Mapping[str, Sequence[object] | np.ndarray],
     patient: np.ndarray | None = None,
     findings: Sequence[str] = ("edema",),
 ) -> ScoredFilms:

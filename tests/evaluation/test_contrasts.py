@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cxr_assets.evaluation.contrasts import CONTRASTS, NI_MARGIN, benjamini_hochberg, contrast_arms
-from cxr_assets.evaluation.fairness import REPLICATES
+from cxr_assets.evaluation.contrasts import CONTRASTS, NI_MARGIN, contrast_arms
+from cxr_assets.evaluation.family import benjamini_hochberg
+from cxr_assets.evaluation.scorecard_tables import REPLICATES
 from tests.evaluation.simulate import WORST, card_of, simulated
 
 RNG = np.random.default_rng(0)

@@ -54,9 +54,7 @@ def test_a_group_without_positives_leaves_the_gap_of_the_others_where_fairlearn_
     present = np.array([True, True, True, True, False, False])
     member = np.array([0, 0, 1, 1, 2, 2])
     flagged = np.ones(6, dtype=bool)
-    theirs = fairlearn.equal_opportunity_difference(
-        present.astype(int), flagged.astype(int), sensitive_features=member
-    )
+    theirs = fairlearn.equal_opportunity_difference(present.astype(int), flagged.astype(int), sensitive_features=member)
     values = tpr(counts_of(flagged, present, member))
     shown = gaps.usable(values, np.ones(4, dtype=bool))
     assert theirs == 1.0 and shown.tolist() == [True, True, False, False]

@@ -26,7 +26,10 @@ def said(card: Scorecard) -> str:
 
 def test_the_worst_group_of_each_attribute_is_named_with_its_interval(planted: Scorecard) -> None:
     text = said(planted)
-    assert "By sex, findings are seen least often in female" in text and "By race, findings are seen least often in black" in text
+    assert (
+        "By sex, findings are seen least often in female" in text
+        and "By race, findings are seen least often in black" in text
+    )
     row = planted.estimates.row(
         by_predicate=(pl.col("attribute") == "sex")
         & (pl.col("group") == "female")
@@ -40,7 +43,7 @@ def test_the_worst_group_of_each_attribute_is_named_with_its_interval(planted: S
 
 def test_a_gap_that_is_found_comes_with_what_could_explain_it(planted: Scorecard) -> None:
     text = said(planted)
-    assert "No finding flagged on a film of somebody ill: most often in black" in text
+    assert "Nothing flagged on a film of somebody ill: most often in black" in text
     assert "could be an artefact of labels alone if" in text
     assert "3 gaps were declared beforehand and tested as a family (Holm); 3 are larger" in text
 

@@ -29,6 +29,7 @@ def cxr(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
         "ingest",
         "export",
         "synthesize",
+        "score",
         "query",
         "audit",
         "doctor",

@@ -88,7 +88,8 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
     """Reliability curves, and the gap in calibration error where every group is cut to the size of the smallest."""
     mean, truth = one.scores.mean(axis=0), one.truth.astype(np.float64)
     for row in reliability_table(mean, truth, member, grouping.groups):
-        card.reliability.add(1, **card.common, finding=finding, attribute=grouping.attribute, **row)
+        if int(row["n"]) >= card.rule.suppress_below:  # type: ignore[call-overload]  # fewer could tell of a person
+            card.reliability.add(1, **card.common, finding=finding, attribute=grouping.attribute, **row)
     ok = card.eligible(sizes)
     if grouping.attribute == OVERALL or ok.sum() < 2:
         return

@@ -24,7 +24,7 @@ def reliability_curves(reliability: pl.DataFrame, *, attribute: str, least: int 
     down = -(-max(len(findings), 1) // across)
     figure = Figure(figsize=(2.3 * across, 2.3 * down + 0.4), dpi=90, layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
-    groups = sorted(rows["group"].unique())
+    groups = sorted(reliability.filter(pl.col("attribute") == attribute)["group"].unique())  # colours that stay
     for panel, finding in zip(panels, findings, strict=False):
         panel.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         for number, group in enumerate(groups):
@@ -38,9 +38,8 @@ def reliability_curves(reliability: pl.DataFrame, *, attribute: str, least: int 
         panel.set_axis_off()
     handles = [panels[0].plot([], [], color=COLOURS[i % len(COLOURS)], label=g)[0] for i, g in enumerate(groups)]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7, frameon=False)
-    figure.supxlabel("mean score", fontsize=8)
-    figure.supylabel("share positive", fontsize=8)
+        figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=7, frameon=False)
+    figure.supxlabel("mean score (across) and share positive (up)", fontsize=8)
     return figure_png(figure)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from cxr_assets.evaluation.metrics import NO_FINDING
+from cxr_assets.evaluation.metrics import NO_FINDING, OF_NO_FINDING
 
 _POOLED = (pl.col("finding") == "all") & pl.col("primary")
 _NAMES = {
@@ -19,7 +19,7 @@ _NAMES = {
 def tell(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
     """Sentences about one arm, most important first."""
     return [
-        *_worst(estimates),
+        *_worst(estimates, gaps),
         *_underdiagnosis(gaps),
         *_matched(gaps),
         *_noise(gaps),
@@ -35,8 +35,11 @@ def _span(row: dict[str, Any], name: str = "estimate") -> str:
     return f"{row[name]:.3f} (95 % interval {row['ci_lo']:.3f} to {row['ci_hi']:.3f})"
 
 
-def _worst(estimates: pl.DataFrame) -> list[str]:
-    """The eligible group of each attribute whose ill are found least often."""
+def _worst(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
+    """The eligible group of each attribute whose ill are found least often, and whether that is more than chance."""
+    tested = gaps.filter(_POOLED & (pl.col("metric") == "tpr") & (pl.col("gap_kind") == "max_min"))
+    reported = dict(tested.filter(pl.col("p_adj").is_not_null()).select("attribute", "reported").iter_rows())
+    verdict = {True: "more than chance gives", False: "not more than chance gives", None: "not tested"}
     rows = estimates.filter(
         _POOLED & (pl.col("metric") == "tpr") & pl.col("eligible") & pl.col("estimate").is_not_null()
     )
@@ -48,7 +51,7 @@ def _worst(estimates: pl.DataFrame) -> list[str]:
         low, high = part.row(0, named=True), part.row(-1, named=True)
         told.append(
             f"By {attribute}, findings are seen least often in {low['group']}: true-positive rate {_span(low)}, against"
-            f" {_span(high)} in {high['group']}."
+            f" {_span(high)} in {high['group']}; {verdict[reported.get(attribute)]}."
         )
     return told
 
@@ -63,8 +66,9 @@ def _underdiagnosis(gaps: pl.DataFrame) -> list[str]:
     ).sort("p_adj", "metric", "attribute")
     told = []
     for row in rows.filter(pl.col("p_adj") <= 0.05).iter_rows(named=True):
+        name = _NAMES[row["metric"]]
         told.append(
-            f"{_NAMES[row['metric']][0].upper()}{_NAMES[row['metric']][1:]}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
+            f"{name[0].upper()}{name[1:]}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
             f" {_span(row, 'observed')}, of which chance alone would give {row['null_mean']:.3f} (exploratory, adjusted"
             f" p {row['p_adj']:.3f})."
         )
@@ -123,7 +127,13 @@ def _calibration(gaps: pl.DataFrame) -> list[str]:
 
 
 def _tests(gaps: pl.DataFrame) -> list[str]:
-    tested = gaps.filter(pl.col("p_perm").is_not_null() & (pl.col("weight_scheme") == "none"))
+    # FNR is TPR upside down, and the rates of No Finding stand under their own names: each gap is counted once.
+    twice = (pl.col("metric") == "fnr") | (
+        (pl.col("finding") == NO_FINDING) & pl.col("metric").is_in(list(OF_NO_FINDING.values()))
+    )
+    tested = gaps.filter(pl.col("p_perm").is_not_null() & (pl.col("weight_scheme") == "none") & ~twice)
+    if tested.is_empty():
+        return ["No gap could be tested against chance: too few groups are large enough, or there are no thresholds."]
     declared = tested.filter(pl.col("family") == "confirmatory")
     other = tested.filter(pl.col("family") != "confirmatory")
     found = other.filter(pl.col("p_adj") <= 0.05).height

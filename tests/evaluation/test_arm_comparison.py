@@ -61,7 +61,11 @@ def test_delong_compares_the_overall_auroc_of_each_finding_and_nothing_else() ->
     cards = [card_of(p, people, arm=a).replicates for a, p in (("b", worse), ("a", better))]
     frame = contrast_arms(cards, "b", films)
     told = frame.filter(pl.col("delong_p").is_not_null())
-    assert set(told["finding"]) == set(FINDINGS) and set(told["quantity"]) == {"overall"} and set(told["metric"]) == {"auroc"}
+    assert (
+        set(told["finding"]) == set(FINDINGS)
+        and set(told["quantity"]) == {"overall"}
+        and set(told["metric"]) == {"auroc"}
+    )
     row = told.row(by_predicate=pl.col("finding") == "edema", named=True)
     assert row["delong_ci_lo"] < row["delta"] < row["delong_ci_hi"]
     width, ours = row["delong_ci_hi"] - row["delong_ci_lo"], row["ci_hi"] - row["ci_lo"]

@@ -63,6 +63,10 @@ def test_groups_too_small_are_counted_and_named() -> None:
 def test_an_empty_scorecard_says_nothing_wrong(fair: Scorecard) -> None:
     told = tell(fair.estimates.clear(), fair.gaps.clear())
     assert told == [
-        "0 gaps were declared beforehand and tested as a family (Holm); 0 are larger than chance gives. 0 more were looked"
-        " at (false-discovery rate 5 %): 0 stand out, to be confirmed elsewhere."
+        "No gap could be tested against chance: too few groups are large enough, or there are no thresholds."
     ]
+
+
+def test_a_difference_is_told_together_with_whether_it_is_more_than_chance(planted: Scorecard, fair: Scorecard) -> None:
+    assert "in male; more than chance gives." in said(planted)
+    assert "not more than chance gives." in said(fair) and "; more than chance gives." not in said(fair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -101,7 +102,7 @@ def test_reported_gaps_beyond_the_first_five_are_counted(scored: Scored) -> None
     row = scored.gaps.filter(pl.col("reported") & (pl.col("arm") == "a")).head(1)
     many = pl.concat([row] * 8)
     facts = scored.facts | {"models": ["a"]}
-    told = lead(Scored(**(vars(scored) | {"gaps": many, "facts": facts})))
+    told = lead(replace(scored, gaps=many, facts=facts))
     assert len(told) == 6 and told[-1] == "a: 3 more, reported below."
 
 

@@ -29,6 +29,13 @@ def test_the_folder_holds_every_table_and_two_pages(written: Path, scored: Score
     assert facts["rows"]["received"] == table.height and facts["settings"]["replicates"] == FEW["replicates"]
 
 
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages take seconds to paint; what is in them is tested beside."""
+    monkeypatch.setattr(write, "pages", lambda _: {"report.html": "<p>page</p>", "report.md": "page"})
+
+
+@pytest.mark.usefixtures("unpainted")
 def test_a_former_scorecard_is_replaced_and_anything_else_is_left_alone(scored: Scored, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -48,6 +55,7 @@ def test_a_former_scorecard_is_replaced_and_anything_else_is_left_alone(scored: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other"]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_failure_leaves_the_former_scorecard_and_nothing_else(
     scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +71,7 @@ def test_a_failure_leaves_the_former_scorecard_and_nothing_else(
     assert (target / "report.html").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["card"]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_scorecard_that_cannot_take_its_place_gives_it_back(
     scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

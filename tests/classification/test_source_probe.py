@@ -20,7 +20,9 @@ RNG = np.random.default_rng(0)
 CPU = torch.device("cpu")
 
 
-def made_up(telling: float, *, n: int = 600, tied: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def made_up(
+    telling: float, *, n: int = 600, tied: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Features, source, one finding's labels and owners; ``tied``: synthetic films show the finding far more often."""
     synthetic = RNG.random(n) < 0.5
     features = RNG.normal(size=(n, 6))

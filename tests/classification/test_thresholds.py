@@ -59,7 +59,9 @@ def test_rows_are_known_by_what_they_are_not_by_their_order() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(samples)
-def test_the_triage_threshold_flags_nine_in_ten_of_the_ill_and_no_more_than_it_must(rows: list[tuple[int, int]]) -> None:
+def test_the_triage_threshold_flags_nine_in_ten_of_the_ill_and_no_more_than_it_must(
+    rows: list[tuple[int, int]],
+) -> None:
     scores, truth = np.array([s / 7 for s, _ in rows]), np.array([t for _, t in rows])
     found = fit_threshold(scores, truth, "sensitivity90")
     kept = {float(t) for t in np.unique(scores) if (scores[truth == 1] >= t).mean() >= 0.9 - 1e-12}

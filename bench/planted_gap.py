@@ -3,7 +3,9 @@
     python bench/planted_gap.py [--seeds 20] [--planted] [--folder DIR]
 
 Each seed is another population with films of its own, curated, learned from and scored as the demo does with real films only
-(two training seeds). Run again, it goes on where it was. Prints what each cohort's scorecard reports, and the count.
+(two training seeds). Run again, it goes on where it was. Prints what each cohort's scorecard reports, how many name the planted
+subgroup as the worst of its intersection, and how many report any gap at all: with the planting off there are still
+acquisition styles that go with race, and bodies that go with sex, so that some of these gaps are real.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from cxr_assets.progress import Progress
 from cxr_assets.project import Project
 
 ARM = Arm(REAL, REAL_ONLY)
+SUBGROUP = "black×female"
+"""What the demo plants its disparity in (`phantom.disparity.subgroup`)."""
 
 
 def report_of(folder: Path, seed: int, *, planted: bool) -> pl.DataFrame:
@@ -48,20 +52,21 @@ def report_of(folder: Path, seed: int, *, planted: bool) -> pl.DataFrame:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1, help="first seed, so that two processes can share the work")
     parser.add_argument("--planted", action="store_true", help="with the disparity, to count how often it is found")
     parser.add_argument("--folder", type=Path, default=Path("storage/planted-gap"))
     given = parser.parse_args(arguments)
-    found = 0
-    for seed in range(1, given.seeds + 1):
+    named = some = 0
+    for seed in range(given.first, given.first + given.seeds):
         begun = time.perf_counter()
         gaps = report_of(given.folder / ("on" if given.planted else "off"), seed, planted=given.planted)
         reported = gaps.filter(pl.col("reported")).sort("p_adj")
-        found += reported.height > 0
-        named = ", ".join(f"{r['attribute']} ({r['worst_group']})" for r in reported.iter_rows(named=True)) or "none"
-        lowest = gaps["p_adj"].min()
-        seconds = time.perf_counter() - begun
-        print(f"seed {seed}: reported {named}; least adjusted p {lowest:.3f}; {seconds:.0f} s", flush=True)
-    print(f"{found} of {given.seeds} cohorts have a reported gap (planting {'on' if given.planted else 'off'})")
+        some += reported.height > 0
+        named += SUBGROUP in reported["worst_group"].to_list()
+        told = ", ".join(f"{r['attribute']} ({r['worst_group']})" for r in reported.iter_rows(named=True)) or "none"
+        print(f"seed {seed}: reported {told}; {time.perf_counter() - begun:.0f} s", flush=True)
+    planting = "on" if given.planted else "off"
+    print(f"planting {planting}: {named} of {given.seeds} cohorts name {SUBGROUP}, {some} report some gap")
 
 
 if __name__ == "__main__":

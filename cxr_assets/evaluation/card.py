@@ -94,10 +94,10 @@ class Card:
         return self.draws.replicates - 1
 
     def eligible(self, sizes: Sizes) -> np.ndarray:
-        """Groups that may enter a gap, bool ``(groups,)``."""
+        """Groups that may enter a gap, bool ``(groups,)``; one too small to be shown may not, whatever the other rules."""
         rule = self.rule
         enough = (sizes.positives >= rule.min_positives) & (sizes.negatives >= rule.min_negatives)
-        return enough & (sizes.patients >= rule.min_patients)
+        return enough & (sizes.patients >= rule.min_patients) & (sizes.smaller >= rule.suppress_below)
 
     def ranked_groupings(self) -> list[Grouping]:
         """Groupings whose films are ranked: cells of three attributes hold too few to compare."""

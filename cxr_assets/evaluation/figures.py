@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from cxr_assets.evaluation.metrics import WORSE_WHEN_HIGHER
 from cxr_assets.plots import figure_png
 
 COLOURS = ("#4c566a", "#2a7fb8", "#c0392b", "#3a9d5d", "#b8860b", "#7b5ea7")
 
 
 def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "all", most: int = 30) -> bytes:
-    """Estimate and 95 % interval of every group of one or two attributes, lowest first; PNG.
+    """Estimate and 95 % interval of groups of one or two attributes, the ``most`` worst served, worst first; PNG.
 
     Hollow and pale: too few films or patients to enter a gap; groups smaller still are not shown at all.
     """
@@ -25,7 +26,7 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
             & pl.col("ci_lo").is_not_null()
             & (pl.col("attribute").str.count_matches("×") < 2)
         )
-        .sort("estimate")
+        .sort("estimate", descending=metric in WORSE_WHEN_HIGHER)
         .head(most)
     )
     figure = Figure(figsize=(6, 0.6 + 0.22 * max(rows.height, 3)), dpi=90, layout="constrained")

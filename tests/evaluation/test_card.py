@@ -5,7 +5,14 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
+from cxr_assets.evaluation.calibration import (
+    calibration_line,
+    debiased_calibration_error,
+    equal_mass_bins,
+    expected_calibration_error,
+)
 from cxr_assets.evaluation.cells import ScoredFilms, groupings
 from cxr_assets.evaluation.fairness import Eligibility, Scorecard, score_arm
 from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES
@@ -39,7 +46,7 @@ def odd_films(seed: int, patients: int, prevalence: float, decimals: int) -> Sco
     st.integers(1, 60),
     st.sampled_from([0.0, 0.05, 0.4, 1.0]),
     st.integers(0, 2),
-    st.sampled_from([Eligibility(1, 1, 1, 1), Eligibility(5, 5, 3, 3), Eligibility(20, 20, 10, 10)]),
+    st.sampled_from([Eligibility(1, 1, 1, 1), Eligibility(1, 1, 1, 8), Eligibility(5, 5, 3, 3)]),
 )
 def test_every_row_of_an_odd_cohort_is_a_figure_with_its_interval_or_a_reason(
     seed: int, patients: int, prevalence: float, decimals: int, rule: Eligibility
@@ -61,6 +68,8 @@ def test_every_row_of_an_odd_cohort_is_a_figure_with_its_interval_or_a_reason(
     hidden = hidden_cells(films, attributes, rule.suppress_below)
     small = rows.filter(pl.struct("finding", "attribute", "group").is_in(list(hidden)))
     assert small.select(pl.col("n_pos", "n_neg", "estimate", "ci_lo", "ci_hi").is_null().all()).row(0) == (True,) * 5
+    for name in ("worst_group", "best_group"):
+        assert not gaps.select(pl.struct("finding", "attribute", group=name).is_in(list(hidden)).any()).item(), name
 
 
 def hidden_cells(films: ScoredFilms, attributes: list[str], least: int) -> list[dict[str, str]]:
@@ -86,6 +95,28 @@ def test_tables_have_their_columns_and_every_figure_has_an_interval(planted: Sco
         assert frame.schema == pl.Schema(schema) and frame.height > 0
     shown = planted.estimates.filter(pl.col("estimate").is_not_null())
     assert shown.height > 400 and shown.select(pl.col("ci_lo", "ci_hi").is_null().any()).row(0) == (False, False)
+
+
+def test_lift_and_calibration_of_a_group_are_those_of_its_films() -> None:
+    predictions, people = simulated(patients=300, learners=("cnn.s0",))
+    card = card_of(predictions, people, replicates=20, permutations=5)
+    rows = predictions.filter(finding="edema").join(people.filter(sex="female"), on="study_id")
+    truth, scores = rows["truth"].to_numpy().astype(float), rows["score"].to_numpy()
+    bins = equal_mass_bins(scores)
+    line = calibration_line(scores, truth)
+    expected = {
+        "auprc_lift": average_precision_score(truth, scores) - truth.mean(),
+        "ece": expected_calibration_error(scores, truth, bins),
+        "ece_debiased": debiased_calibration_error(scores, truth, bins, 2000, seed=5),
+        "calibration_slope": line.slope,
+        "calibration_intercept": line.intercept,
+        "calibration_in_the_large": line.in_the_large,
+    }
+    for metric, value in expected.items():
+        found = estimate_of(card, metric, "edema", "sex", "female")["estimate"]
+        assert found == pytest.approx(value, abs=0.003 if metric == "ece_debiased" else 1e-9), metric
+    slope = estimate_of(card, "calibration_slope", "edema", "sex", "female")
+    assert slope["ci_hi"] - slope["ci_lo"] == pytest.approx(2 * 1.96 * line.slope_se)
 
 
 def test_small_cells_show_neither_counts_nor_figures_and_enter_no_gap() -> None:

@@ -162,11 +162,11 @@ class Card:
     def _reasons(self, grouping: Grouping, metric: str, value: np.ndarray, sizes: Sizes) -> np.ndarray:
         reason = np.full(len(value), "", dtype=_REASON)
         reason[~np.isfinite(value)] = "undefined"
-        reason[self._hidden(grouping, sizes)] = "suppressed"
         if metric in NEEDS_NEGATIVES:
             reason[sizes.negatives == 0] = "no_neg"
         if metric in NEEDS_POSITIVES:
             reason[sizes.positives == 0] = "no_pos"
+        reason[self._hidden(grouping, sizes)] = "suppressed"  # last: that there is none would tell of a person too
         return reason
 
     def gap(
@@ -191,16 +191,16 @@ class Card:
         """One gap; ``values`` the sample first, then replicates; ``null`` the same for permutations."""
         row: dict[str, object] = {"null_reason": reason or ("fewer_than_two_groups" if values is None else None)}
         if values is not None:
-            if influence is None:
-                low, high = interval(values[1:])
-            else:
-                low, high = bca_interval(values, influence)
+            low, high = interval(values[1:])
+            bca = (None, None) if influence is None else bca_interval(values, influence)
             mean, p = (None, None) if null is None else null_of(null)
             row |= {
                 "observed": float(values[0]),
                 "ci_lo": low,
                 "ci_hi": high,
-                "ci_method": f"{self.unit}_bootstrap_{'percentile' if influence is None else 'bca'}",
+                "bca_lo": bca[0],
+                "bca_hi": bca[1],
+                "ci_method": f"{self.unit}_bootstrap_percentile",
                 "b_reps": self.b_reps,
                 "null_mean": mean,
                 "excess": None if mean is None else float(values[0]) - mean,
@@ -244,7 +244,7 @@ class Card:
 
         Args:
             null: figures of every group when groups are exchanged, the sample first, ``(permutations + 1, groups)``.
-            influence: of each patient on a group's figure; makes the interval BCa.
+            influence: of each patient on a group's figure; gives the BCa interval beside the percentile one.
             noise: label noise that would explain the distance of the worst group to the best.
         """
         shown = gaps.usable(values, self.eligible(sizes))

@@ -10,7 +10,6 @@ import numpy as np
 from cxr_assets.evaluation import kernels
 from cxr_assets.evaluation.cells import Grouping, Lattice
 
-_MOST = 3
 _BLOCK = 16
 
 
@@ -18,8 +17,8 @@ _BLOCK = 16
 class Exchange:
     """Patients who may exchange their places in the lattice.
 
-    ``home`` int64 ``(patients,)``: the cell of a patient's first film, so that a patient is moved as a whole even where age
-    or record changed between films; ``order`` patients by stratum, ``bounds`` where strata begin.
+    ``home`` int64 ``(patients,)``: the cell that most of a patient's films are in, so that a patient is moved as a whole even
+    where age or record changed between films; ``order`` patients by stratum, ``bounds`` where strata begin.
     """
 
     home: np.ndarray
@@ -29,17 +28,19 @@ class Exchange:
 
     @classmethod
     def make(cls, lattice: Lattice, patient: np.ndarray, counts: np.ndarray, permutations: int, seed: int) -> Exchange:
-        """Strata of equal numbers of positives and negatives (3 and more are one), and of equal unknown attributes.
+        """Strata of alike numbers of positives and negatives (:func:`alike_counts`), and of equal unknown attributes.
 
         Args:
             patient: of every film of the lattice; ``counts`` positives and negatives of each patient,
                 shape ``(patients, 2)``, the mean over training seeds where they differ.
         """
-        people, first = np.unique(patient, return_index=True)
+        cells = len(lattice.unknown)
+        pair, films = np.unique(patient * cells + lattice.cell, return_counts=True)
+        pair = pair[np.lexsort((-pair, films))]  # the last one written is that of most films
         home = np.zeros(len(counts), dtype=np.int64)
-        home[people] = lattice.cell[first]
-        capped = np.minimum(np.rint(counts).astype(np.int64), _MOST)
-        stratum = (capped[:, 0] * (_MOST + 1) + capped[:, 1]) * (lattice.unknown.max(initial=0) + 1)
+        home[pair // cells] = pair % cells
+        bins = alike_counts(np.rint(counts).astype(np.int64))
+        stratum = (bins[:, 0] * (int(bins.max(initial=0)) + 1) + bins[:, 1]) * (lattice.unknown.max(initial=0) + 1)
         stratum += lattice.unknown[home]
         order = np.argsort(stratum, kind="stable")
         bounds = np.concatenate([[0], np.flatnonzero(np.diff(stratum[order])) + 1, [len(order)]])
@@ -90,6 +91,14 @@ class Exchange:
 
         kernels.over_cores(many, _BLOCK, block)
         return out
+
+
+def alike_counts(counts: np.ndarray) -> np.ndarray:
+    """0, 1, 2 and 3 stand for themselves, larger numbers for the power of two they reach: 4 to 7, 8 to 15, and so on.
+
+    Wider strata would exchange patients with many films for patients with few, and so move the sizes of groups.
+    """
+    return np.where(counts < 4, counts, 2 + np.log2(np.maximum(counts, 1)).astype(np.int64))
 
 
 def _aurocs(wins: np.ndarray, classes: np.ndarray, grouping: Grouping) -> np.ndarray:

@@ -46,6 +46,8 @@ GAPS = {
     "excess": pl.Float64,
     "ci_lo": pl.Float64,
     "ci_hi": pl.Float64,
+    "bca_lo": pl.Float64,
+    "bca_hi": pl.Float64,
     "ci_method": pl.String,
     "b_reps": pl.Int64,
     "p_perm": pl.Float64,

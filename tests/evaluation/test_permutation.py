@@ -11,7 +11,7 @@ from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.cells import Grouping, ScoredFilms, lattice
 from cxr_assets.evaluation.counted import Counted, Pairs, by_group
 from cxr_assets.evaluation.metrics import tpr
-from cxr_assets.evaluation.permutation import Exchange, null_of
+from cxr_assets.evaluation.permutation import Exchange, alike_counts, null_of
 from tests.evaluation.simulate import films_of, laid_out, simulated
 
 PERMUTATIONS = 199
@@ -88,6 +88,18 @@ def test_a_patient_moves_as_a_whole_even_where_its_films_lie_in_two_groups() -> 
     exchange, cells = exchange_of(films, ["age"], 50), lattice(films, ["age"])
     asis, moved = exchange.sums(np.array([[2.0], [2.0]]), len(cells.unknown))
     assert asis[0, :, 0].tolist() == [2.0, 2.0] and set(moved[:, :, 0].ravel()) == {2.0}
+
+
+def test_a_patient_belongs_where_most_of_its_films_lie_whatever_comes_first() -> None:
+    films = films_of(np.ones(4), np.ones(4), {"age": ["old", "young", "young", "old"]}, np.array([0, 0, 0, 1]))
+    cells = lattice(films, ["age"])
+    ages = next(g for g in cells.groupings if g.attribute == "age")
+    home = exchange_of(films, ["age"], 1).home
+    assert [ages.groups[ages.of_cell[c]] for c in home] == ["young", "old"]
+
+
+def test_large_counts_are_alike_by_powers_of_two() -> None:
+    assert alike_counts(np.array([0, 1, 2, 3, 4, 7, 8, 15, 16, 100])).tolist() == [0, 1, 2, 3, 4, 4, 5, 5, 6, 8]
 
 
 def test_the_same_seed_moves_patients_alike_whatever_the_groups_are_called() -> None:

@@ -70,7 +70,8 @@ class PhantomConfig(BaseModel, frozen=True, extra="forbid"):
         severity: Beta parameters of each finding's severity among the present.
         contrast_gain: factor on the visibility of each sign; 1 is the look that the docs show.
         age_effect: how strongly findings grow commoner with age. 0 (the default) keeps every group's prevalence alike,
-            so that the planted disparity is the only one; 1 is lifelike, and opens gaps between age bins of its own.
+            so that no disparity comes of who is ill; 1 is lifelike, and opens gaps between age bins of its own. What style
+            (which goes with race) and build (which goes with sex) do to a classifier stays: docs/phantom.md.
         style_correlation: probability that a study is acquired in the usual style of its race.
         race_share: natural shares of ``RACES``.
     """

@@ -27,7 +27,7 @@ PROBE = {
     "ci_hi": pl.Float64,
     "null_reason": pl.String,
 }
-MOST = 1000
+MOST = 500
 _FOLDS = 3
 
 
@@ -105,7 +105,7 @@ def _row(
 def probe_classifier(
     network: nn.Module, films: LabelledFilms, findings: Sequence[str], *, device: torch.device, seed: int = 0
 ) -> pl.DataFrame | None:
-    """The probe on a training set's films, at most 1,000 of each source; None where there is one source only."""
+    """The probe on a training set's films, at most 500 of each source; None where there is one source only."""
     synthetic = (films.rows["origin"] == "synthetic").to_numpy()
     if synthetic.all() or not synthetic.any():
         return None

@@ -14,6 +14,9 @@ import numba
 import numpy as np
 
 
+_WORTH_THREADS = 20_000_000
+
+
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """Compile for the machine, without the interpreter's lock; kept on disk where a folder for it can be written."""
     try:
@@ -22,11 +25,15 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         return numba.njit(nogil=True)(function)  # type: ignore[return-value]
 
 
-def over_cores(total: int, block: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(first, end)`` for blocks that cover ``range(total)``, a thread a core; compiled code lets them run at once."""
+def over_cores(total: int, block: int, work: Callable[[int, int], None], *, each: int) -> None:
+    """Call ``work(first, end)`` for blocks that cover ``range(total)``, a thread a core; compiled code lets them run at once.
+
+    Args:
+        each: films or patients that one of ``total`` passes over; threads are not worth their start for few.
+    """
     blocks = [(first, min(first + block, total)) for first in range(0, total, block)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if min(cores, len(blocks)) < 2:
+    if min(cores, len(blocks)) < 2 or total * each < _WORTH_THREADS:
         for first, end in blocks:
             work(first, end)
         return

@@ -56,7 +56,7 @@ class Exchange:
             seeds = self.seeds[first:end]
             kernels.permuted_sums(self.order, self.bounds, self.home, seeds, totals, out[first:end])
 
-        kernels.over_cores(len(out), _BLOCK, block)
+        kernels.over_cores(len(out), _BLOCK, block, each=2 * len(totals))
         asis = np.zeros((1, cells, totals.shape[1]))
         np.add.at(asis[0], self.home, totals)
         return asis, out
@@ -78,18 +78,18 @@ class Exchange:
 
         def block(first: int, end: int) -> None:
             wins, classes = np.zeros((end - first, cells, cells)), np.zeros((end - first, cells, 2))
-            for a, b, order, bounds in (
+            for a, b, moves, bounds in (
                 (first, min(end, 1), alone[:-1], alone),
                 (max(first, 1), end, self.order, self.bounds),
             ):
                 if a < b:
                     seeds = self.seeds[a - 1 : b - 1] if a else self.seeds[:1]
                     here = slice(a - first, b - first)
-                    kernels.permuted_wins(order, bounds, self.home, seeds, *columns, wins[here], classes[here])
+                    kernels.permuted_wins(moves, bounds, self.home, seeds, *columns, wins[here], classes[here])
             for values, grouping in zip(out, groupings, strict=True):
                 values[first:end] = _aurocs(wins, classes, grouping)
 
-        kernels.over_cores(many, _BLOCK, block)
+        kernels.over_cores(many, _BLOCK, block, each=len(order) * 10)
         return out
 
 

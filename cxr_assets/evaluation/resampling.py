@@ -74,7 +74,7 @@ class Draws:
             kernels.slot_sums(self.by_patient, *columns, first, sums)
             out[first:end] = sums.T
 
-        kernels.over_cores(self.replicates, _BLOCK, block)
+        kernels.over_cores(self.replicates, _BLOCK, block, each=len(order))
         return out
 
     def ranks(
@@ -110,7 +110,7 @@ class Draws:
             kernels.ranked(self.by_patient, *columns, first, found[0], found[1])
             auroc[first:end], precision[first:end] = found[0].T, found[1].T
 
-        kernels.over_cores(self.replicates, _BLOCK, block)
+        kernels.over_cores(self.replicates, _BLOCK, block, each=len(order))
         return auroc, precision
 
     def mean(self, values: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ def test_more_replicates_than_a_block_and_threads_leave_every_figure_where_it_wa
     scores, truth, patient = tied_sample()
     draws, alone = Draws.make(40, 1, 150, seed=4), np.zeros_like(patient)
     threads = draws.ranks(patient, scores, truth, alone, 1), draws.sums(patient, truth, 2)
-    monkeypatch.setattr(kernels, "over_cores", lambda total, block, work: work(0, total))
+    monkeypatch.setattr(kernels, "over_cores", lambda total, block, work, each: work(0, total))
     serial = draws.ranks(patient, scores, truth, alone, 1), draws.sums(patient, truth, 2)
     np.testing.assert_array_equal(np.stack(threads[0]), np.stack(serial[0]))
     np.testing.assert_array_equal(threads[1], serial[1])

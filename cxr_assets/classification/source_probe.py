@@ -60,7 +60,7 @@ def probe_source(
     Returns:
         Columns of PROBE; ``label`` null in the first row, which is of all films. The interval is DeLong's.
     """
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -69,9 +69,9 @@ def probe_source(
     rarer = min((len(np.unique(groups[synthetic == s])) for s in (False, True)), default=0)
     scores = None
     if rarer >= _FOLDS:
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+        probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=10.0))
         folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
-        scores = cross_val_predict(probe, features, synthetic, groups=groups, cv=folds, method="predict_proba")[:, 1]
+        scores = cross_val_predict(probe, features, synthetic, groups=groups, cv=folds, method="decision_function")
     rows = [_row("all", None, np.ones(len(synthetic), bool), synthetic, scores, groups)]
     for column, finding in enumerate(findings):
         for label in (0, 1):

@@ -29,6 +29,7 @@ PROBE = {
 }
 MOST = 500
 _FOLDS = 3
+_COUNTS = ["n_real", "n_synthetic", "share_synthetic"]
 
 
 @torch.no_grad()
@@ -115,7 +116,18 @@ def probe_classifier(
     )
     owner = films.rows.select(pl.coalesce("patient_id", "image_id")).to_series().to_numpy()
     features = penultimate_features(network, films.films[picked], device=device)
-    return probe_source(features, synthetic[picked], films.labels[picked], owner[picked], findings)
+    probed = probe_source(features, synthetic[picked], films.labels[picked], owner[picked], findings)
+    return probed.drop(_COUNTS).hstack(_counts(synthetic, films.labels, findings)).select(list(PROBE))
+
+
+def _counts(synthetic: np.ndarray, labels: np.ndarray, findings: Sequence[str]) -> pl.DataFrame:
+    """Films of each source in the whole training set, in the order of :func:`probe_source`: the probe saw a sample."""
+    cells = [np.ones(len(synthetic), bool), *(labels[:, c] == v for c in range(len(findings)) for v in (0, 1))]
+    made, real = (np.array([(inside & (synthetic == s)).sum() for inside in cells]) for s in (True, False))
+    share = np.divide(made, made + real, out=np.full(len(cells), np.nan), where=made + real > 0)
+    return pl.DataFrame({"n_real": real, "n_synthetic": made, "share_synthetic": share}).with_columns(
+        pl.col("share_synthetic").fill_nan(None)
+    )
 
 
 def shortcuts(probe: pl.DataFrame, *, tells: float = 0.6, differs: float = 0.1) -> list[str]:

@@ -121,6 +121,6 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
 
 def _thinned(patient: np.ndarray, member: np.ndarray, seed: int) -> np.ndarray:
     """Films of whole patients drawn at random, some 20,000 of each group at most: more change the third figure only."""
-    luck = np.random.default_rng([seed, 3]).random(int(patient.max(initial=0)) + 1)
+    luck = np.random.default_rng([seed, 0, 3]).random(int(patient.max(initial=0)) + 1)
     share = _EQUAL_N_FILMS / np.maximum(np.bincount(member[member >= 0], minlength=1), 1)
     return np.flatnonzero((member >= 0) & (luck[patient] < share[np.maximum(member, 0)]))

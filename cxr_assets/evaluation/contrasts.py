@@ -54,7 +54,7 @@ def contrast_arms(
     Returns:
         One row for each arm but the baseline and each quantity that both have; ``p`` is two-sided, from the share of
         replicates on the other side of 0; ``p_adj`` is Benjamini and Hochberg's over all rows. ``levelling_down`` of a
-        max–min gap: the group that the baseline served best fell by more than the one it served worst rose.
+        max–min gap: the group that the baseline served best fell by more than the one it served worst rose, beyond chance.
     """
     everything = pl.concat(list(replicates))
     base = everything.filter(pl.col("arm") == baseline).drop("arm").rename({"value": "value_b"})
@@ -68,7 +68,7 @@ def contrast_arms(
         tail = min((finite <= 0).mean(), (finite >= 0).mean()) if len(finite) else np.nan
         named = dict(zip(["arm_a", *_KEY], key, strict=True))
         ni = (
-            low is not None and low > -NI_MARGIN
+            (None if low is None else low > -NI_MARGIN)
             if named["quantity"] == "overall" and named["metric"] == "auroc"
             else None
         )
@@ -102,20 +102,33 @@ def contrast_arms(
 
 
 def _levelled(replicates: pl.DataFrame, baseline: str) -> pl.DataFrame:
-    """Whether an arm narrows a gap by serving the best group worse (Zhang et al. 2022), by attribute and metric."""
+    """Whether an arm narrows a gap by serving the best group worse (Zhang et al. 2022), by attribute and metric.
+
+    The fall of the group that the baseline serves best less the rise of the one it serves worst: flagged where the lower
+    end of that figure's interval lies above 0, so that training luck alone does not raise the flag.
+    """
     key = ["finding", "attribute", "metric"]
-    groups = replicates.filter((pl.col("quantity") == "group") & (pl.col("replicate") == 0))
-    base = groups.filter(pl.col("arm") == baseline).select(*key, "group", before="value")
-    moved = groups.filter(pl.col("arm") != baseline).join(base, on=[*key, "group"]).sort("before", "group")
-    ends = moved.group_by("arm", *key, maintain_order=True).agg(
-        groups=pl.len(),
-        worst=pl.col("value").first() - pl.col("before").first(),
-        best=pl.col("value").last() - pl.col("before").last(),
+    groups = replicates.filter(pl.col("quantity") == "group")
+    base = groups.filter(pl.col("arm") == baseline).select(*key, "group", "replicate", before="value")
+    sample = base.filter(pl.col("replicate") == 0).sort("before", "group")
+    ends = sample.group_by(key, maintain_order=True).agg(
+        pl.col("group").first().alias("worst"), best=pl.col("group").last()
     )
-    fell = (pl.col("best") < 0) & (-pl.col("best") > pl.col("worst"))
-    return ends.filter(pl.col("groups") > 1).select(
-        pl.col("arm").alias("arm_a"), *key, quantity=pl.lit("max_min"), levelling_down=fell
-    )
+    moved = groups.filter(pl.col("arm") != baseline).join(base, on=[*key, "group", "replicate"])
+    moved = moved.select("arm", *key, "group", "replicate", change=pl.col("value") - pl.col("before"))
+    rows = []
+    for end in ends.filter(pl.col("worst") != pl.col("best")).iter_rows(named=True):
+        own = moved.filter(*(pl.col(k) == end[k] for k in key))
+        for (arm,), part in own.group_by("arm", maintain_order=True):
+            best, worst = (
+                part.filter(pl.col("group") == end[e]).sort("replicate")["change"] for e in ("best", "worst")
+            )
+            if len(best) != len(worst) or not len(best):
+                continue
+            low, _ = interval((-best - worst).to_numpy()[1:])
+            rows.append((arm, *(end[k] for k in key), "max_min", low is not None and low > 0 and best[0] < 0))
+    names = ["arm_a", *key, "quantity"]
+    return pl.DataFrame(rows, schema={**dict.fromkeys(names, pl.String), "levelling_down": pl.Boolean}, orient="row")
 
 
 def _delong(films: Mapping[str, ScoredFilms], baseline: str) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from cxr_assets.evaluation.card import Card, Present
 from cxr_assets.evaluation.cells import OVERALL, POOLED, ScoredFilms, lattice
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.evaluation.counted import Counted, Pairs
-from cxr_assets.evaluation.family import adjust, declared
+from cxr_assets.evaluation.family import adjust, declared, refuse_unknown
 from cxr_assets.evaluation.matched_gaps import score_matched
 from cxr_assets.evaluation.metrics import NO_FINDING
 from cxr_assets.evaluation.operating import score_counts
@@ -59,6 +59,7 @@ def score_arm(
         family: the hypotheses declared beforehand (Holm); by default the pooled TPR gap of every attribute and
             intersection.
     """
+    refuse_unknown(family or (), attributes, films.findings)
     divided = lattice(films, attributes)
     card = Card(
         films=films,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control
 
-from cxr_assets.evaluation.cells import OVERALL, Lattice
+from cxr_assets.errors import InputError, did_you_mean
+from cxr_assets.evaluation.cells import OVERALL, POOLED, Lattice
 from cxr_assets.evaluation.config import Hypothesis
+from cxr_assets.evaluation.metrics import NO_FINDING, OF_NO_FINDING
 from cxr_assets.evaluation.scorecard_tables import GAPS
 
 ALPHA = 0.05
+TWINS = (pl.col("metric") == "fnr") | (
+    (pl.col("finding") == NO_FINDING) & pl.col("metric").is_in(["tpr", *OF_NO_FINDING.values()])
+)
+"""Gaps that stand in the table under another name as well: FNR is TPR upside down, No Finding's rates have names."""
 
 
 def declared(lattice: Lattice) -> list[Hypothesis]:
@@ -20,10 +27,25 @@ def declared(lattice: Lattice) -> list[Hypothesis]:
     return [Hypothesis(attribute=g.attribute) for g in lattice.groupings if g.attribute != OVERALL]
 
 
+def refuse_unknown(family: Sequence[Hypothesis], attributes: Sequence[str], findings: Sequence[str]) -> None:
+    """Raise InputError for a hypothesis that no scorecard could ever hold, so that a slip of the pen is not a silent pass."""
+    known = {
+        "×".join(picked) for size in range(1, len(attributes) + 1) for picked in combinations(sorted(attributes), size)
+    }
+    for one in family:
+        for kind, name, names in (("attribute", one.attribute, known), ("finding", one.finding, {POOLED, *findings})):
+            if name not in names:
+                hint = did_you_mean(name, names) or f" Known: {', '.join(sorted(names))}."
+                raise InputError(
+                    f"evaluation.family: there is no {kind} {name!r}.{hint} Intersections are alphabetical."
+                )
+
+
 def adjust(gaps: pl.DataFrame, family: Sequence[Hypothesis]) -> pl.DataFrame:
     """Fill ``family``, ``p_adj`` and ``reported`` of unweighted max–min gaps with a permutation p.
 
-    A gap of the family is reported where Holm's adjusted p is at most 0.05. The others carry Benjamini and Hochberg's.
+    A gap of the family is reported where Holm's adjusted p is at most 0.05. The others carry Benjamini and Hochberg's,
+    save those that say again what another row says (TWINS).
     """
     names = ["finding", "metric", "attribute"]
     wanted = pl.DataFrame(
@@ -34,7 +56,7 @@ def adjust(gaps: pl.DataFrame, family: Sequence[Hypothesis]) -> pl.DataFrame:
         (pl.col("gap_kind") == "max_min") & (pl.col("weight_scheme") == "none") & pl.col("p_perm").is_not_null()
     )
     confirmatory = tested.join(wanted, on=names, how="semi").sort("p_perm", "index")
-    others = tested.join(wanted, on=names, how="anti")
+    others = tested.join(wanted, on=names, how="anti").filter(~TWINS)
     adjusted = pl.concat(
         [
             confirmatory.select("index", kind=pl.lit("confirmatory")).with_columns(

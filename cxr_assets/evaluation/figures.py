@@ -25,6 +25,7 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
             & pl.col("primary")
             & pl.col("ci_lo").is_not_null()
             & (pl.col("attribute").str.count_matches("×") < 2)
+            & (pl.col("attribute") != "all")
         )
         .sort("estimate", descending=metric in WORSE_WHEN_HIGHER)
         .head(most)
@@ -51,7 +52,10 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
     )
     if overall.height and overall["estimate"][0] is not None:
         axes.axvline(overall["estimate"][0], color="grey", linestyle=":", linewidth=1)
-    axes.set_xlabel(f"{metric.upper()} with 95 % interval; dotted: all films; hollow: imprecise", fontsize=8)
+    axes.set_xlabel(
+        f"{metric.upper()} with 95 % interval; dotted: all films; hollow: imprecise; {rows.height} worst shown",
+        fontsize=8,
+    )
     axes.tick_params(axis="x", labelsize=7)
     axes.grid(axis="x", alpha=0.3)
     return figure_png(figure)

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
-
 _WORTH_THREADS = 20_000_000
 
 

@@ -44,7 +44,7 @@ class Exchange:
         stratum += lattice.unknown[home]
         order = np.argsort(stratum, kind="stable")
         bounds = np.concatenate([[0], np.flatnonzero(np.diff(stratum[order])) + 1, [len(order)]])
-        seeds = np.random.default_rng([seed, 2]).integers(0, 2**31, permutations)
+        seeds = np.random.default_rng([seed, 0, 2]).integers(0, 2**31, permutations)
         return cls(home, order, bounds, seeds)
 
     def sums(self, totals: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -133,6 +133,7 @@ def headline(estimates: pl.DataFrame, gaps: pl.DataFrame, subject: tuple[str, st
         "tpr": overall.get("tpr"),
         "fpr": overall.get("fpr"),
         "subject": own,
+        "tested": gaps.filter((pl.col("family") == "confirmatory") & pl.col("p_adj").is_not_null()).height,
         "reported": gaps.filter(pl.col("reported")).sort("p_adj", "attribute").to_dicts(),
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from cxr_assets.classification.classifiers import learner_keys
-from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows
+from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows, rows_digest
 from cxr_assets.errors import CheckError
 from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.fairness import Eligibility, score_arm
@@ -43,6 +43,8 @@ def score_predictions(project: Project, arm: Arm) -> Made:
     films = lay_out(predictions, people, project.grid.findings)
     validate = project.store.table("studies").filter(pl.col("split") == "validate")["study_id"]
     refuse_fitted_rows(set(validate), set(films.people["study_id"]))
+    if rows_digest(films.people["study_id"].to_list()) in set(thresholds["fitted_on"]):
+        raise CheckError(f"arm {arm}: its thresholds were fitted on the very films that are to be scored.")
     card = score_arm(
         films,
         _operating_points(thresholds, films, project.settings.classification.threshold_rule),

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from cxr_assets.evaluation.metrics import NO_FINDING, OF_NO_FINDING
+from cxr_assets.evaluation.family import ALPHA, TWINS
+from cxr_assets.evaluation.metrics import NO_FINDING
 
 _POOLED = (pl.col("finding") == "all") & pl.col("primary")
 _NAMES = {
@@ -23,7 +24,6 @@ def tell(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
         *_underdiagnosis(gaps),
         *_matched(gaps),
         *_noise(gaps),
-        *_calibration(gaps),
         *_tests(gaps),
         *_hidden(estimates),
     ]
@@ -35,11 +35,18 @@ def _span(row: dict[str, Any], name: str = "estimate") -> str:
     return f"{row[name]:.3f} (95 % interval {row['ci_lo']:.3f} to {row['ci_hi']:.3f})"
 
 
+def _verdict(gap: dict[str, Any]) -> str:
+    if gap["p_adj"] is None:
+        return "not tested"
+    if gap["family"] == "confirmatory":
+        return "more than chance gives" if gap["reported"] else "not shown to be more than chance gives"
+    return "stands out among the gaps looked at" if gap["p_adj"] <= ALPHA else "not shown to be more than chance gives"
+
+
 def _worst(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
     """The eligible group of each attribute whose ill are found least often, and whether that is more than chance."""
     tested = gaps.filter(_POOLED & (pl.col("metric") == "tpr") & (pl.col("gap_kind") == "max_min"))
-    reported = dict(tested.filter(pl.col("p_adj").is_not_null()).select("attribute", "reported").iter_rows())
-    verdict = {True: "more than chance gives", False: "not more than chance gives", None: "not tested"}
+    verdict = {r["attribute"]: _verdict(r) for r in tested.iter_rows(named=True)}
     rows = estimates.filter(
         _POOLED & (pl.col("metric") == "tpr") & pl.col("eligible") & pl.col("estimate").is_not_null()
     )
@@ -51,7 +58,7 @@ def _worst(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
         low, high = part.row(0, named=True), part.row(-1, named=True)
         told.append(
             f"By {attribute}, findings are seen least often in {low['group']}: true-positive rate {_span(low)}, against"
-            f" {_span(high)} in {high['group']}; {verdict[reported.get(attribute)]}."
+            f" {_span(high)} in {high['group']}; {verdict.get(attribute, 'not tested')}."
         )
     return told
 
@@ -69,11 +76,11 @@ def _underdiagnosis(gaps: pl.DataFrame) -> list[str]:
         name = _NAMES[row["metric"]]
         told.append(
             f"{name[0].upper()}{name[1:]}: most often in {row['worst_group']}, least in {row['best_group']}; gap"
-            f" {_span(row, 'observed')}, of which chance alone would give {row['null_mean']:.3f} (exploratory, adjusted"
+            f" {_span(row, 'observed')}, of which chance alone would give {row['null_mean']:.3f} ({row['family']}, adjusted"
             f" p {row['p_adj']:.3f})."
         )
     if rows.height and not told:
-        told.append("No attribute's gap in underdiagnosis or overdiagnosis is larger than chance gives.")
+        told.append("No attribute's gap in underdiagnosis or overdiagnosis is shown to be larger than chance gives.")
     return told
 
 
@@ -88,7 +95,8 @@ def _matched(gaps: pl.DataFrame) -> list[str]:
     )
     raw = rows.filter(pl.col("primary"))
     matched = rows.filter(pl.col("weight_scheme") == "matched").select(*key, after="observed")
-    both = raw.join(matched, on=key).filter(~pl.col("attribute").str.contains("×"))
+    found = gaps.filter(_POOLED & pl.col("reported"))["attribute"].unique().to_list()
+    both = raw.join(matched, on=key).filter(pl.col("attribute").is_in(found) & ~pl.col("attribute").str.contains("×"))
     if both.is_empty():
         return []
     told = []
@@ -113,25 +121,8 @@ def _noise(gaps: pl.DataFrame) -> list[str]:
     ]
 
 
-def _calibration(gaps: pl.DataFrame) -> list[str]:
-    rows = gaps.filter((pl.col("gap_kind") == "max_min_equal_n") & (pl.col("ci_lo") > 0)).sort(
-        "observed", descending=True
-    )
-    if rows.is_empty():
-        return []
-    row = rows.row(0, named=True)
-    return [
-        f"Scores are least calibrated alike for {row['finding']} by {row['attribute']}: worst in {row['worst_group']},"
-        f" gap in calibration error {_span(row, 'observed')} at equal numbers of films."
-    ]
-
-
 def _tests(gaps: pl.DataFrame) -> list[str]:
-    # FNR is TPR upside down, and the rates of No Finding stand under their own names: each gap is counted once.
-    twice = (pl.col("metric") == "fnr") | (
-        (pl.col("finding") == NO_FINDING) & pl.col("metric").is_in(list(OF_NO_FINDING.values()))
-    )
-    tested = gaps.filter(pl.col("p_perm").is_not_null() & (pl.col("weight_scheme") == "none") & ~twice)
+    tested = gaps.filter(pl.col("p_perm").is_not_null() & (pl.col("weight_scheme") == "none") & ~TWINS)
     if tested.is_empty():
         return ["No gap could be tested against chance: too few groups are large enough, or there are no thresholds."]
     declared = tested.filter(pl.col("family") == "confirmatory")

@@ -95,6 +95,12 @@ def test_one_source_alone_is_not_probed_and_large_sets_are_cut() -> None:
     labels = np.zeros((len(origin), 1), np.float32)
     whole = LabelledFilms(films, labels, np.ones(len(origin), np.float32), rows)
     found = probe_classifier(network, whole, ["edema"], device=CPU)
-    assert found is not None and found["n_real"][0] == MOST and found["n_synthetic"][0] == 30
+    assert found is not None and found.schema == pl.Schema(PROBE)
+    assert found["n_real"][0] == MOST + 30 and found["n_synthetic"][0] == 30, "shares are those of the whole set"
+    assert found["share_synthetic"][1] == pytest.approx(30 / (MOST + 60)) and found["share_synthetic"][2] is None
+    read: list[int] = []
+    network.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+    probe_classifier(network, whole, ["edema"], device=CPU)
+    assert sum(read) == MOST + 30, "no more than so many real films are looked at"
     alone = LabelledFilms(films[:50], labels[:50], whole.weights[:50], rows.head(50))
     assert probe_classifier(network, alone, ["edema"], device=CPU) is None

@@ -97,3 +97,12 @@ def test_a_finding_of_one_class_is_passed_over() -> None:
     cards = [card_of(nobody, people, arm=a).replicates for a in ("a", "b")]
     told = contrast_arms(cards, "b", films).filter(pl.col("delong_p").is_not_null())
     assert set(told["finding"]) == set(FINDINGS) - {"edema"} and np.isfinite(told["delong_ci_lo"].to_numpy()).all()
+
+
+def test_training_luck_alone_does_not_level_down() -> None:
+    """The best group falls on the sample, but draws go both ways."""
+    rng = np.random.default_rng(3)
+    before, after = groups("b", female=0.60, male=0.90), groups("a", female=0.60, male=0.88)
+    noise = pl.Series(np.where(after["replicate"] == 0, 0.0, rng.normal(0, 0.05, after.height)))
+    frame = contrast_arms([before, after.with_columns(value=pl.col("value") + noise)], "b")
+    assert frame.row(by_predicate=pl.col("quantity") == "max_min", named=True)["levelling_down"] is False

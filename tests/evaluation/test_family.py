@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import false_discovery_control
 
+from cxr_assets.errors import InputError
 from cxr_assets.evaluation.cells import lattice
 from cxr_assets.evaluation.config import Hypothesis
-from cxr_assets.evaluation.family import adjust, benjamini_hochberg, declared, holm
+from cxr_assets.evaluation.family import adjust, benjamini_hochberg, declared, holm, refuse_unknown
 from cxr_assets.evaluation.scorecard_tables import GAPS
 from tests.evaluation.simulate import laid_out, simulated
 
@@ -101,3 +102,25 @@ def test_the_false_discovery_rate_is_that_of_scipy_and_skips_what_is_undefined(p
     found = benjamini_hochberg(np.array([np.nan, *p, np.nan]))
     np.testing.assert_allclose(found[1:-1], false_discovery_control(p))
     assert np.isnan(found[[0, -1]]).all()
+
+
+def test_a_gap_that_stands_under_two_names_is_counted_once() -> None:
+    rows = [gap("sex", 0.01, metric="fpr"), gap("sex", 0.001, metric="fnr"), gap("sex", 0.02, metric="ppv")]
+    rows += [gap("sex", 0.001, finding="no_finding", metric=m) for m in ("tpr", "fpr", "fnr")]
+    found = adjusted([*rows, gap("sex", 0.03, finding="no_finding", metric="underdiagnosis")])
+    expected = [0.03, None, 0.03, None, None, None, 0.03]
+    assert [None if p is None else round(p, 9) for p in found["p_adj"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"attribute": "sex×race"}, r"no attribute 'sex×race'.*alphabetical"),
+        ({"attribute": "sxe"}, r"no attribute 'sxe'.*Did you mean sex"),
+        ({"attribute": "sex", "finding": "oedema"}, r"no finding 'oedema'.*Did you mean edema"),
+    ],
+)
+def test_a_hypothesis_about_nothing_is_refused(wrong: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        refuse_unknown([Hypothesis(**wrong)], ["sex", "race"], ["edema"])
+    refuse_unknown([Hypothesis(attribute="race×sex", finding="edema")], ["sex", "race"], ["edema"])

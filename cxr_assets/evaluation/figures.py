@@ -10,6 +10,9 @@ from cxr_assets.plots import figure_png
 
 COLOURS = ("#4c566a", "#2a7fb8", "#c0392b", "#3a9d5d", "#b8860b", "#7b5ea7")
 
+_SPAN = 0.25
+"""Distance from the overall figure at which a map of intersections is darkest: one scale for all maps."""
+
 
 def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "all", most: int = 30) -> bytes:
     """Estimate and 95 % interval of groups of one or two attributes, the ``most`` worst served, worst first; PNG.
@@ -114,8 +117,16 @@ def intersection_map(estimates: pl.DataFrame, *, attribute: str, metric: str = "
             axes.add_patch(
                 Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#7b8794", linewidth=0)
             )
-    axes.imshow(grid, cmap="RdYlBu", aspect="auto", alpha=0.75)
+    overall = estimates.filter(
+        (pl.col("attribute") == "all")
+        & (pl.col("metric") == metric)
+        & (pl.col("finding") == finding)
+        & pl.col("primary")
+    )["estimate"].drop_nulls()
+    centre = overall[0] if len(overall) else 0.5
+    colours = "RdYlBu_r" if metric in WORSE_WHEN_HIGHER else "RdYlBu"
+    axes.imshow(grid, cmap=colours, aspect="auto", alpha=0.75, vmin=centre - _SPAN, vmax=centre + _SPAN)
     axes.set_xticks(range(len(across)), across, fontsize=8)
     axes.set_yticks(range(len(down)), down, fontsize=8)
-    axes.set_title(f"{metric.upper()} by {attribute}", fontsize=9)
+    axes.set_title(f"{metric.upper()} by {attribute}; yellow: all films, red: worse; hatched: imprecise", fontsize=8)
     return figure_png(figure)

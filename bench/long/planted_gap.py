@@ -1,6 +1,6 @@
 """How often the scorecard reports the demo's planted gap, and a gap where none was planted, over phantom cohorts of other seeds.
 
-    python bench/planted_gap.py [--seeds 20] [--planted] [--folder DIR]
+    python bench/long/planted_gap.py [--seeds 20] [--planted] [--folder DIR]
 
 Each seed is another population with films of its own, curated, learned from and scored as the demo does with real films only
 (two training seeds). Run again, it goes on where it was. Prints what each cohort's scorecard reports, how many name the planted

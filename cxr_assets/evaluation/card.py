@@ -11,11 +11,10 @@ from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.cells import OVERALL, Grouping, Lattice, ScoredFilms
 from cxr_assets.evaluation.counted import Counted, Pairs
 from cxr_assets.evaluation.metrics import NEEDS_NEGATIVES, NEEDS_POSITIVES
-from cxr_assets.evaluation.permutation import null_of
+from cxr_assets.evaluation.permutation import Exchange, null_of
 from cxr_assets.evaluation.resampling import Draws, bca_interval, interval, percentile_interval
 from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES, Eligibility, Rows
 
-NO_RULE = None
 _REASON = "<U24"
 
 
@@ -99,6 +98,11 @@ class Card:
         enough = (sizes.positives >= rule.min_positives) & (sizes.negatives >= rule.min_negatives)
         return enough & (sizes.patients >= rule.min_patients) & (sizes.smaller >= rule.suppress_below)
 
+    def exchange(self, present: Present, profile: np.ndarray | None = None) -> Exchange:
+        """Exchanges of groups between patients with alike numbers of positives and negatives (:class:`Exchange`)."""
+        counts = present.counted.by_patient().mean(axis=1)[:, [0, 2]]
+        return Exchange.make(self.lattice, self.films.patient, counts, self.permutations, self.seed, profile)
+
     def ranked_groupings(self) -> list[Grouping]:
         """Groupings whose films are ranked: cells of three attributes hold too few to compare."""
         return [g for g in self.lattice.groupings if g.attribute.count("×") < 2]
@@ -111,7 +115,7 @@ class Card:
         values: np.ndarray,
         sizes: Sizes,
         *,
-        threshold_id: str | None = NO_RULE,
+        threshold_id: str | None = None,
         ends: tuple[np.ndarray, np.ndarray] | None = None,
         method: str | None = None,
         reasons: np.ndarray | None = None,
@@ -178,7 +182,7 @@ class Card:
         values: np.ndarray | None,
         *,
         groups: int,
-        threshold_id: str | None = NO_RULE,
+        threshold_id: str | None = None,
         worst: str | None = None,
         best: str | None = None,
         null: np.ndarray | None = None,
@@ -233,7 +237,7 @@ class Card:
         values: np.ndarray,
         sizes: Sizes,
         *,
-        threshold_id: str | None = NO_RULE,
+        threshold_id: str | None = None,
         null: np.ndarray | None = None,
         influence: Callable[[int], np.ndarray] | None = None,
         noise: Callable[[int, int], float | None] | None = None,

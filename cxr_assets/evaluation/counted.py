@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr_assets.evaluation.cells import Grouping, Lattice, ScoredFilms
-from cxr_assets.evaluation.metrics import confusion_kind
+from cxr_assets.evaluation.metrics import COUNT_METRICS, WHOLES, confusion_kind
 from cxr_assets.evaluation.resampling import Draws
 
 
@@ -52,6 +52,10 @@ class Counted:
     def __add__(self, other: Counted) -> Counted:
         return Counted(self.pairs, self.counts + other.counts)
 
+    @property
+    def learners(self) -> int:
+        return int(self.counts.shape[1])
+
     def resampled(self, draws: Draws) -> np.ndarray:
         """Counts of every learner, replicate and cell, float64 ``(learners, replicates + 1, cells, 4)``."""
         out = []
@@ -70,17 +74,66 @@ class Counted:
 
     def influence(self, grouping: Grouping, group: int, metric: str) -> np.ndarray:
         """Influence of each patient on a group's rate, float64 ``(patients,)``: ``(x - rate * n) / N`` of its films."""
-        part, whole = {"tpr": (0, (0, 1)), "fnr": (1, (0, 1)), "fpr": (2, (2, 3))}[metric]
+        part = {"tpr": 0, "fnr": 1, "fpr": 2}[metric]
         inside = grouping.of_cell[self.pairs.cell] == group
         counts = self.counts[inside]
-        hits, films = counts[..., part], counts[..., list(whole)].sum(axis=-1)
+        hits, films = counts[..., part], counts[..., WHOLES[metric]].sum(axis=-1)
         total = films.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             each = np.nan_to_num((hits - films * hits.sum(axis=0) / total) / total).mean(axis=1)
         return np.bincount(self.pairs.patient[inside], each, minlength=self.pairs.patients)
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Counts of one finding at one operating point, with their draws.
+
+    ``drawn`` float32 ``(learners, replicates + 1, cells, 4)``, as :meth:`Counted.resampled` gives them: whole numbers,
+    which that holds exactly up to 16 million films.
+    """
+
+    counted: Counted
+    drawn: np.ndarray
+
+    @classmethod
+    def of(cls, counted: Counted, draws: Draws) -> Tally:
+        return cls(counted, counted.resampled(draws).astype(np.float32))
+
+
 def by_group(values: np.ndarray, grouping: Grouping) -> np.ndarray:
     """Sums over the cells of each group: ``(…, cells, kinds)`` becomes ``(…, groups, kinds)``."""
     onehot = (grouping.of_cell[:, None] == np.arange(len(grouping.groups))).astype(np.float64)
     return np.moveaxis(np.tensordot(values, onehot, axes=(-2, 0)), -1, -2)
+
+
+def rates(counts: np.ndarray, metric: str, compared: np.ndarray) -> np.ndarray:
+    """Rates of groups over one finding or several, each finding weighing the same in all groups that are compared.
+
+    Groups differ in which findings they have, and findings in how often they are seen, so that adding up films would make a
+    gap where there is none. The rates of single findings are averaged with common weights instead (direct standardisation),
+    ``w_f = 1 / sum_g 1 / n_gf`` over the compared groups, with ``n_gf`` the denominator of the rate: for two groups those of
+    Mantel and Haenszel (1959), and 0 for a finding that one of them lacks.
+
+    Args:
+        counts: ``(findings, …, groups, 4)``.
+        compared: bool ``(groups,)``; where there is none, findings weigh as they do in all groups together.
+
+    Returns:
+        ``(…, groups)``, NaN where a group has none of the findings that weigh anything. Groups that are not compared are
+        averaged over those findings that they have.
+    """
+    values = COUNT_METRICS[metric](counts)
+    if len(counts) == 1:
+        return values[0]
+    weight = weights_of_findings(counts, metric, compared)
+    with np.errstate(invalid="ignore"):
+        return np.where(weight > 0, values * weight, 0.0).sum(axis=0) / weight.sum(axis=0)
+
+
+def weights_of_findings(counts: np.ndarray, metric: str, compared: np.ndarray) -> np.ndarray:
+    """Weight of each finding in :func:`rates`, ``(findings, …, groups)``; 0 in a group that has no film to count."""
+    films = counts[..., WHOLES[metric]].sum(axis=-1)
+    if not compared.any():
+        return np.where(films > 0, films.sum(axis=-1, keepdims=True), 0.0)
+    with np.errstate(divide="ignore"):
+        return np.where(films > 0, 1 / (1 / films[..., compared]).sum(axis=-1, keepdims=True), 0.0)

@@ -17,7 +17,7 @@ from cxr_assets.evaluation.calibrated import score_calibration
 from cxr_assets.evaluation.card import Card, Present
 from cxr_assets.evaluation.cells import OVERALL, POOLED, ScoredFilms, lattice
 from cxr_assets.evaluation.config import Hypothesis
-from cxr_assets.evaluation.counted import Counted, Pairs
+from cxr_assets.evaluation.counted import Counted, Pairs, Tally
 from cxr_assets.evaluation.family import adjust, declared, refuse_unknown
 from cxr_assets.evaluation.matched_gaps import score_matched
 from cxr_assets.evaluation.metrics import NO_FINDING
@@ -75,7 +75,7 @@ def score_arm(
         age_name=age,
     )
     rules = list(thresholds)
-    pooled: dict[str, Counted] = {}
+    pooled: dict[str, list[Tally]] = {rule: [] for rule in rules}
     present: Counted | None = None  # films of all pathologies, and of those that have a threshold
     judged: Counted | None = None
     mean_auroc = Pooled(card)
@@ -88,12 +88,14 @@ def score_arm(
             for rule in rules:
                 cuts = thresholds[rule][:, column]
                 flags = None if np.isnan(cuts).any() else one.scores >= cuts[:, None]
-                counted = None if flags is None else Counted.make(card.pairs, one.rows, flags, one.truth)
-                score_counts(card, finding, rule, counted, there, primary=rule == rules[0])
+                tallies = []
+                if flags is not None:
+                    tallies = [Tally.of(Counted.make(card.pairs, one.rows, flags, one.truth), card.draws)]
+                score_counts(card, finding, rule, tallies, there, primary=rule == rules[0])
                 if rule == rules[0]:
                     flagged = flags
-                if counted is not None and finding != NO_FINDING:
-                    pooled[rule] = pooled[rule] + counted if rule in pooled else counted
+                if tallies and finding != NO_FINDING:
+                    pooled[rule] += tallies
                     if rule == rules[0]:
                         judged = there.counted if judged is None else judged + there.counted
             if finding != NO_FINDING:
@@ -102,10 +104,11 @@ def score_arm(
             score_calibration(card, finding, one, there)
             score_matched(card, finding, one, there, flagged, rules[0] if rules else None)
             advance(note=finding)
+        everything, profile = _all_of(card, judged), _findings_of(films)
         for rule in rules:
-            score_counts(card, POOLED, rule, pooled.get(rule), _all_of(card, judged), primary=rule == rules[0])
+            score_counts(card, POOLED, rule, pooled[rule], everything, primary=rule == rules[0], profile=profile)
         if rules:
-            _any_finding(card, thresholds[rules[0]], rules[0])
+            _any_finding(card, thresholds[rules[0]], rules[0], profile)
         mean_auroc.write(_all_of(card, present))
         advance()
     frame = adjust(card.gaps.frame(), declared(card.lattice) if family is None else family)
@@ -124,7 +127,16 @@ def _all_of(card: Card, counted: Counted | None) -> Present | None:
     return None if counted is None else Present.of(counted, card.lattice, pooled=True)
 
 
-def _any_finding(card: Card, cuts: np.ndarray, rule: str) -> None:
+def _findings_of(films: ScoredFilms) -> np.ndarray:
+    """Number of the set of findings that each patient has on any film, int64 ``(patients,)``."""
+    ill = np.zeros((films.patients, len(films.findings)), dtype=bool)
+    film, finding = np.nonzero(films.truth == 1)
+    ill[films.patient[film], finding] = True
+    by_name = ill[:, np.argsort(films.findings)]  # what is drawn must not hang on the order of findings
+    return np.unique(by_name, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _any_finding(card: Card, cuts: np.ndarray, rule: str, profile: np.ndarray) -> None:
     """Ill films on which no finding is flagged: underdiagnosis in its any-finding form (evaluation.md §1.3).
 
     A film is ill if any pathology is known to be there, healthy if all are known to be absent; others do not count.
@@ -138,8 +150,9 @@ def _any_finding(card: Card, cuts: np.ndarray, rule: str) -> None:
     rows = np.flatnonzero((ill | healthy) & ~np.isnan(scores).any(axis=(0, 2)))
     flagged = np.any(scores[:, rows] >= cuts[:, None, columns], axis=2, keepdims=False)
     there = Present.of(Counted.make(card.pairs, rows, np.ones_like(flagged), ill[rows]), card.lattice)
-    counted = Counted.make(card.pairs, rows, flagged, ill[rows])
-    score_counts(card, POOLED, rule, counted, there, primary=True, named={"underdiagnosis_any": "fnr"})
+    tally = Tally.of(Counted.make(card.pairs, rows, flagged, ill[rows]), card.draws)
+    named = {"underdiagnosis_any": "fnr"}
+    score_counts(card, POOLED, rule, [tally], there, primary=True, named=named, profile=profile)
 
 
 def _codes(films: ScoredFilms, attribute: str) -> np.ndarray:

@@ -56,6 +56,15 @@ COUNT_METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "npv": npv,
     "flag_rate": flag_rate,
 }
+WHOLES: Mapping[str, tuple[int, ...]] = {
+    "tpr": (0, 1),
+    "fpr": (2, 3),
+    "fnr": (0, 1),
+    "ppv": (0, 2),
+    "npv": (1, 3),
+    "flag_rate": (0, 1, 2, 3),
+}
+"""Counts that make up the denominator of each of COUNT_METRICS."""
 NEEDS_POSITIVES = frozenset({"tpr", "fnr", "auroc", "auprc", "auprc_lift", "overdiagnosis", "underdiagnosis_any"})
 NEEDS_NEGATIVES = frozenset({"fpr", "auroc", "underdiagnosis"})
 WORSE_WHEN_HIGHER = frozenset(

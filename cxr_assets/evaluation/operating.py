@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,10 +10,9 @@ import numpy as np
 from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.card import Card, Present, Sizes
 from cxr_assets.evaluation.cells import OVERALL, POOLED, Grouping
-from cxr_assets.evaluation.counted import Counted, by_group
+from cxr_assets.evaluation.counted import Tally, by_group, rates, weights_of_findings
 from cxr_assets.evaluation.label_noise import noise_to_explain
-from cxr_assets.evaluation.metrics import COUNT_METRICS, NO_FINDING, OF_NO_FINDING, tpr
-from cxr_assets.evaluation.permutation import Exchange
+from cxr_assets.evaluation.metrics import COUNT_METRICS, NO_FINDING, OF_NO_FINDING
 
 SECONDARY = ("tpr", "fpr", "ppv", "npv", "flag_rate")
 _WITH_INFLUENCE = ("tpr", "fpr", "fnr")
@@ -23,47 +22,46 @@ def score_counts(
     card: Card,
     finding: str,
     rule: str,
-    counted: Counted | None,
+    tallies: Sequence[Tally],
     present: Present | None,
     *,
     primary: bool,
     named: Mapping[str, str] | None = None,
+    profile: np.ndarray | None = None,
 ) -> None:
-    """Rates and gaps of one finding at one operating point.
+    """Rates and gaps of one finding at one operating point, or of several, averaged (:func:`counted.rates`).
 
     Args:
-        counted: confusion counts; None where the finding has no threshold, and the rows say so.
+        tallies: confusion counts of each finding; empty where there is no threshold, and the rows say so.
         present: the same films before any threshold.
         primary: secondary rules give the rates that move with them, and no permutation.
         named: other names of rates, in place of all of them: name of the metric → rate of ``metrics.COUNT_METRICS``.
+        profile: what patients who exchange groups have in common besides their counts.
     """
     if present is None:
         return
     metrics: dict[str, str] = dict(named) if named else {m: m for m in (COUNT_METRICS if primary else SECONDARY)}
     if finding == NO_FINDING and primary:
         metrics |= OF_NO_FINDING
-    resampled = None if counted is None else counted.resampled(card.draws)
-    exchange = totals = None
-    if primary and counted is not None and card.permutations:
-        counts = present.counted.by_patient().mean(axis=1)
-        exchange = Exchange.make(card.lattice, card.films.patient, counts[:, [0, 2]], card.permutations, card.seed)
-        totals = exchange.sums(counted.by_patient().reshape(card.pairs.patients, -1), card.pairs.cells)
+    moved = _moved(card, tallies, present, profile) if primary and tallies and card.permutations else None
     for grouping in card.lattice.groupings:
         sizes = present.sizes[grouping.attribute]
-        if counted is None or resampled is None:
+        if not tallies:
             _without_threshold(card, grouping, finding, rule, metrics, sizes)
             continue
-        of_learner = by_group(resampled, grouping)
-        values = {name: card.draws.mean(COUNT_METRICS[rate](of_learner)) for name, rate in metrics.items()}
+        compared = card.eligible(sizes)
+        counts = np.stack([by_group(t.drawn, grouping) for t in tallies])
+        values = {name: card.draws.mean(rates(counts, rate, compared)) for name, rate in metrics.items()}
         for name, value in values.items():
-            card.figures(grouping, finding, name, value, sizes, threshold_id=rule)
+            why = np.where(np.isnan(value[0]), "no_shared_finding", "") if len(tallies) > 1 else None
+            card.figures(grouping, finding, name, value, sizes, threshold_id=rule, reasons=why)
         if grouping.attribute == OVERALL:
             if primary:
                 for name in ("tpr", "fpr", "underdiagnosis", "underdiagnosis_any"):
                     if name in values:
                         card.keep(grouping, finding, OVERALL, name, "overall", values[name][:, 0])
             continue
-        nulls = None if totals is None else _nulls(totals, grouping, len(counted.counts[0]))
+        nulls = None if moved is None else by_group(moved, grouping)
         for name, value in values.items():
             rate = metrics[name]
             spread = card.max_min(
@@ -73,21 +71,36 @@ def score_counts(
                 value,
                 sizes,
                 threshold_id=rule,
-                null=None if nulls is None else COUNT_METRICS[rate](nulls).mean(axis=0),
-                influence=partial(counted.influence, grouping, metric=rate) if rate in _WITH_INFLUENCE else None,
+                null=None if nulls is None else rates(nulls, rate, compared).mean(axis=0),
+                influence=partial(_influence, tallies, counts, grouping, metric=rate, compared=compared)
+                if rate in _WITH_INFLUENCE
+                else None,
                 noise=_noise(rate, values, sizes),
             )
             if primary and spread is not None and (finding == POOLED or name in OF_NO_FINDING):
                 card.keep(grouping, finding, OVERALL, name, "max_min", spread)
         if primary and not named:
-            _other_gaps(card, grouping, finding, rule, values, of_learner, sizes)
+            _other_gaps(card, grouping, finding, rule, values, counts, sizes)
 
 
-def _nulls(totals: tuple[np.ndarray, np.ndarray], grouping: Grouping, learners: int) -> np.ndarray:
-    """Counts of every learner, permutation (the sample first) and group."""
-    cells = np.concatenate(totals)
-    split = cells.reshape(*cells.shape[:2], learners, 4)
-    return by_group(np.moveaxis(split, 2, 0), grouping)
+def _moved(card: Card, tallies: Sequence[Tally], present: Present, profile: np.ndarray | None) -> np.ndarray:
+    """Counts ``(findings, learners, permutations + 1, cells, 4)`` when groups are exchanged, the sample first."""
+    exchange = card.exchange(present, profile)
+    each = np.concatenate([t.counted.by_patient().reshape(card.pairs.patients, -1) for t in tallies], axis=1)
+    cells = np.concatenate(exchange.sums(each, card.pairs.cells))
+    split = cells.reshape(*cells.shape[:2], len(tallies), tallies[0].counted.learners, 4)
+    return np.moveaxis(split, (2, 3), (0, 1))
+
+
+def _influence(
+    tallies: Sequence[Tally], counts: np.ndarray, grouping: Grouping, group: int, *, metric: str, compared: np.ndarray
+) -> np.ndarray:
+    """Influence of each patient on a group's rate, the weights of findings taken as given."""
+    if len(tallies) == 1:
+        return tallies[0].counted.influence(grouping, group, metric)
+    weight = weights_of_findings(counts[:, :, 0], metric, compared).mean(axis=1)[:, group]
+    each = [w * t.counted.influence(grouping, group, metric) for t, w in zip(tallies, weight, strict=True)]
+    return np.sum(each, axis=0) / weight.sum()  # type: ignore[no-any-return]
 
 
 def _without_threshold(
@@ -148,8 +161,9 @@ def _other_gaps(
     if finding != POOLED:
         return
     for g in np.flatnonzero(ok):
-        rest = tpr(counts.sum(axis=2) - counts[:, :, g])
-        delta = card.draws.mean(tpr(counts[:, :, g]) - rest)
+        own = counts[..., g, :]
+        two = rates(np.stack([own, counts.sum(axis=-2) - own], axis=-2), "tpr", np.ones(2, dtype=bool))
+        delta = card.draws.mean(two[..., 0] - two[..., 1])
         group = grouping.groups[g]
         card.gap(grouping, finding, "tpr", "group_vs_rest", delta, groups=many, threshold_id=rule, worst=group)
         card.keep(grouping, finding, group, "tpr", "group_vs_rest", delta)

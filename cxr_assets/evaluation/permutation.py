@@ -11,6 +11,8 @@ from cxr_assets.evaluation import kernels
 from cxr_assets.evaluation.cells import Grouping, Lattice
 
 _BLOCK = 16
+LEAST = 20
+"""Patients of a stratum: in smaller ones too few can change places, and part of a true gap would stay where it is."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,21 @@ class Exchange:
     seeds: np.ndarray
 
     @classmethod
-    def make(cls, lattice: Lattice, patient: np.ndarray, counts: np.ndarray, permutations: int, seed: int) -> Exchange:
+    def make(
+        cls,
+        lattice: Lattice,
+        patient: np.ndarray,
+        counts: np.ndarray,
+        permutations: int,
+        seed: int,
+        profile: np.ndarray | None = None,
+    ) -> Exchange:
         """Strata of alike numbers of positives and negatives (:func:`alike_counts`), and of equal unknown attributes.
 
         Args:
             patient: of every film of the lattice; ``counts`` positives and negatives of each patient,
                 shape ``(patients, 2)``, the mean over training seeds where they differ.
+            profile: int64 ``(patients,)``, what else patients of a stratum have in common, such as the findings they have.
         """
         cells = len(lattice.unknown)
         pair, films = np.unique(patient * cells + lattice.cell, return_counts=True)
@@ -40,8 +51,12 @@ class Exchange:
         home = np.zeros(len(counts), dtype=np.int64)
         home[pair // cells] = pair % cells
         bins = alike_counts(np.rint(counts).astype(np.int64))
-        stratum = (bins[:, 0] * (int(bins.max(initial=0)) + 1) + bins[:, 1]) * (lattice.unknown.max(initial=0) + 1)
-        stratum += lattice.unknown[home]
+        unknown = lattice.unknown[home]
+        finest = [bins[:, 0], bins[:, 1], unknown]
+        keys = [finest, [bins[:, 0], unknown], [bins[:, 0] > 0, unknown], [unknown]]
+        if profile is not None:
+            keys = [[*finest, profile], [bins[:, 0], unknown, profile], *keys]
+        stratum = strata(keys, LEAST)
         order = np.argsort(stratum, kind="stable")
         bounds = np.concatenate([[0], np.flatnonzero(np.diff(stratum[order])) + 1, [len(order)]])
         seeds = np.random.default_rng([seed, 0, 2]).integers(0, 2**31, permutations)
@@ -91,6 +106,27 @@ class Exchange:
 
         kernels.over_cores(many, _BLOCK, block, each=len(order) * 10)
         return out
+
+
+def strata(keys: Sequence[Sequence[np.ndarray]], least: int) -> np.ndarray:
+    """Number of each patient's stratum: those alike by the first keys, or the next where fewer than ``least`` are.
+
+    Args:
+        keys: finest first, each a list of arrays ``(patients,)``; those whom the last leaves in small strata stay there.
+    """
+    left = np.arange(len(keys[0][0]))
+    out = np.empty(len(left), dtype=np.int64)
+    made = 0
+    for at, columns in enumerate(keys):
+        _, kind, many = np.unique(
+            np.stack([c[left] for c in columns], axis=1), axis=0, return_inverse=True, return_counts=True
+        )
+        kind = kind.reshape(-1)
+        settled = (many[kind] >= least) | (at == len(keys) - 1)
+        out[left[settled]] = made + kind[settled]
+        made += len(many)
+        left = left[~settled]
+    return out
 
 
 def alike_counts(counts: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from cxr_assets.evaluation.counted import by_group
 from cxr_assets.evaluation.delong import structural_components
 from cxr_assets.evaluation.label_noise import noise_to_explain
 from cxr_assets.evaluation.metrics import NO_FINDING
-from cxr_assets.evaluation.permutation import Exchange
 from cxr_assets.evaluation.ranked import Ranked
 
 
@@ -67,8 +66,7 @@ def _permuted(card: Card, one: Ranked, present: Present) -> dict[str, np.ndarray
     ]
     if not compared or not card.permutations:
         return {}
-    counts = present.counted.by_patient()[:, 0]
-    exchange = Exchange.make(card.lattice, card.films.patient, counts[:, [0, 2]], card.permutations, card.seed)
+    exchange = card.exchange(present)
     found = [exchange.aurocs(one.patient, s, one.truth, compared) for s in one.scores]
     return {g.attribute: np.mean([f[at] for f in found], axis=0) for at, g in enumerate(compared)}
 
@@ -106,32 +104,34 @@ def _scaled(card: Card, grouping: Grouping, finding: str, auroc: np.ndarray, ove
 
 @dataclass
 class Pooled:
-    """AUROC averaged over the pathologies that a group has enough films of."""
+    """AUROC averaged over the pathologies that all groups compared have enough films of: some are easier than others."""
 
     card: Card
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
-    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    each: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def add(self, grouping: Grouping, auroc: np.ndarray) -> None:
         """Take in one pathology."""
-        name = grouping.attribute
-        known = np.isfinite(auroc) & np.isfinite(auroc[0])
-        if name not in self.sums:
-            self.sums[name], self.counts[name] = np.zeros(auroc.shape), np.zeros(auroc.shape)
-        self.sums[name] += np.where(known, auroc, 0.0)
-        self.counts[name] += known
+        self.each.setdefault(grouping.attribute, []).append(auroc)
+
+    def mean(self, grouping: Grouping, compared: np.ndarray) -> np.ndarray:
+        """``(replicates + 1, groups)``; NaN where there is no pathology in common."""
+        values = np.stack(self.each[grouping.attribute])
+        shared = np.isfinite(values[:, 0, compared]).all(axis=1)
+        known = np.isfinite(values) & np.isfinite(values[:, :1]) & shared[:, None, None]
+        with np.errstate(invalid="ignore"):
+            return np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)  # type: ignore[no-any-return]
 
     def write(self, present: Present | None) -> None:
         """Rows of the mean, and its gap."""
         if present is None:
             return
         for grouping in self.card.ranked_groupings():
-            if grouping.attribute not in self.sums:
+            if grouping.attribute not in self.each:
                 continue
-            with np.errstate(invalid="ignore"):
-                values = self.sums[grouping.attribute] / self.counts[grouping.attribute]
             sizes = present.sizes[grouping.attribute]
-            self.card.figures(grouping, POOLED, "auroc", values, sizes)
+            values = self.mean(grouping, self.card.eligible(sizes))
+            why = np.where(np.isnan(values[0]), "no_shared_finding", "")
+            self.card.figures(grouping, POOLED, "auroc", values, sizes, reasons=why)
             if grouping.attribute == OVERALL:
                 self.card.keep(grouping, POOLED, OVERALL, "auroc", "overall", values[:, 0])
                 continue

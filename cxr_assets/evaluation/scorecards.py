@@ -13,7 +13,7 @@ from cxr_assets.evaluation.fairness import Eligibility, score_arm
 from cxr_assets.keys import Arm
 from cxr_assets.project import Made, Parent, Project
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def score_predictions(project: Project, arm: Arm) -> Made:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import fairlearn.metrics as fairlearn
 import numpy as np
 import polars as pl
@@ -7,6 +9,7 @@ import pytest
 from fairlearn.metrics import MetricFrame
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_score, roc_auc_score
 
+from cxr_assets.evaluation.cells import ScoredFilms
 from cxr_assets.evaluation.fairness import Eligibility, Hypothesis, Scorecard, score_arm
 from tests.evaluation.simulate import (
     FINDINGS,
@@ -263,13 +266,57 @@ def test_other_operating_points_give_the_rates_that_move_with_them_and_no_test()
 
 def test_each_group_is_compared_with_all_others(planted: Scorecard) -> None:
     films = laid_out(*simulated(missed=0.5))
-    hit = (films.scores[:, :, :2] >= 0.5).mean(axis=0)[films.truth[:, :2] == 1]
-    black = (films.people["race"] == "black").to_numpy()[np.nonzero(films.truth[:, :2] == 1)[0]]
+    black = (films.people["race"] == "black").to_numpy()
+    deltas, weights = [], []
+    for finding in range(2):
+        hit, ill = (films.scores[:, :, finding] >= 0.5).mean(axis=0), films.truth[:, finding] == 1
+        deltas.append(hit[ill & black].mean() - hit[ill & ~black].mean())
+        weights.append(1 / (1 / (ill & black).sum() + 1 / (ill & ~black).sum()))
     row = planted.gaps.row(
         by_predicate=(pl.col("gap_kind") == "group_vs_rest") & (pl.col("worst_group") == "black"), named=True
     )
-    assert row["observed"] == pytest.approx(hit[black].mean() - hit[~black].mean())
+    assert row["observed"] == pytest.approx(np.average(deltas, weights=weights)), "Mantel and Haenszel"
     assert row["ci_lo"] < row["observed"] < row["ci_hi"]
+
+
+def mixed(seed: int, patients: int = 800) -> ScoredFilms:
+    """Women mostly have the finding that is easily seen, men the other; each is seen as often in both."""
+    rng = np.random.default_rng([seed, 9])
+    female = rng.random(patients) < 0.5
+    truth = rng.random((patients, 2)) < np.where(female[:, None], [0.6, 0.2], [0.2, 0.6])
+    hit = rng.random((patients, 2)) < np.where(truth, [0.9, 0.5], 0.1)
+    return films_of(truth, hit.astype(float), {"sex": np.where(female, "f", "m")}, findings=("edema", "nodule"))
+
+
+def test_findings_that_are_hard_to_see_make_no_gap_for_those_who_have_them() -> None:
+    films = mixed(1)
+    flagged = films.scores[0] >= 0.5
+    female = (films.people["sex"] == "f").to_numpy()
+    crude = [flagged[who][films.truth[who] == 1].mean() for who in (female, ~female)]
+    assert crude[0] - crude[1] > 0.15, "films added up"
+    card = score_arm(films, cuts(films), arm="a", attributes=["sex"], replicates=200, permutations=200)
+    gap = gap_of(card, "sex")
+    assert gap["observed"] < 0.08 and not gap["reported"]
+    any_finding = gap_of(card, "sex", metric="underdiagnosis_any")
+    assert any_finding["null_mean"] > 0.05, "what the mix of findings makes of it, chance makes as well"
+    assert any_finding["p_perm"] > 0.05
+
+
+def test_a_finding_that_a_group_lacks_is_not_compared() -> None:
+    films = mixed(1)
+    truth = films.truth.copy()
+    female = (films.people["sex"] == "f").to_numpy()
+    truth[female, 1] = 0
+    card = score_arm(
+        replace(films, truth=truth), cuts(films), arm="a", attributes=["sex"], replicates=20, permutations=0
+    )
+    men = estimate_of(card, "tpr", attribute="sex", group="m")
+    assert men["estimate"] == pytest.approx(estimate_of(card, "tpr", "edema", "sex", "m")["estimate"])
+    truth[~female, 0] = 0
+    nothing = replace(films, truth=truth)
+    card = score_arm(nothing, cuts(films), arm="a", attributes=["sex"], replicates=20, permutations=0)
+    assert estimate_of(card, "tpr", attribute="sex", group="m")["null_reason"] == "no_shared_finding"
+    assert gap_of(card, "sex")["observed"] is None
 
 
 def test_only_what_was_declared_is_reported(planted: Scorecard) -> None:

@@ -11,7 +11,7 @@ from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.cells import Grouping, ScoredFilms, lattice
 from cxr_assets.evaluation.counted import Counted, Pairs, by_group
 from cxr_assets.evaluation.metrics import tpr
-from cxr_assets.evaluation.permutation import Exchange, alike_counts, null_of
+from cxr_assets.evaluation.permutation import LEAST, Exchange, alike_counts, null_of, strata
 from tests.evaluation.simulate import films_of, laid_out, simulated
 
 PERMUTATIONS = 199
@@ -44,7 +44,7 @@ def tpr_gap(films: ScoredFilms, attribute: str, permutations: int = PERMUTATIONS
     return gaps.max_min(values, np.isfinite(values[0])), cells.groupings[1]
 
 
-def crowd(seed: int = 0, patients: int = 60) -> ScoredFilms:
+def crowd(seed: int = 0, patients: int = 600) -> ScoredFilms:
     """Films of patients with one to five of them, whose sex or race is not always known."""
     rng = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
@@ -59,9 +59,10 @@ def crowd(seed: int = 0, patients: int = 60) -> ScoredFilms:
 def test_patients_exchange_groups_with_those_who_have_as_many_positives_and_negatives_alone(seed: int) -> None:
     films = crowd(seed)
     exchange, cells = exchange_of(films, ["sex", "race"], 20), lattice(films, ["sex", "race"])
-    capped = np.minimum(classes_of(films), 3)
-    kinds = np.unique(capped, axis=0, return_inverse=True)[1].reshape(-1)
-    asis, moved = exchange.sums(np.eye(kinds.max() + 1)[kinds], len(cells.unknown))
+    alike = np.column_stack([alike_counts(classes_of(films)), lattice(films, ["sex", "race"]).unknown[exchange.home]])
+    _, kinds, many = np.unique(alike, axis=0, return_inverse=True, return_counts=True)
+    kinds = np.where(many[kinds.reshape(-1)] >= LEAST, kinds.reshape(-1), 0)  # few of a kind: see the next test but one
+    asis, moved = exchange.sums(np.eye(kinds.max() + 1)[kinds][:, 1:], len(cells.unknown))
     assert (moved == asis).all(), "every cell keeps as many patients of each kind"
     assert (homes(exchange, len(cells.unknown)) != exchange.home).any()
 
@@ -180,9 +181,28 @@ def test_a_planted_gap_is_found_and_one_of_shuffled_labels_is_not() -> None:
 
 def test_strata_of_one_group_cannot_move() -> None:
     """Women have a positive film each, men a negative one: there is nobody to exchange with."""
-    films = films_of(np.array([1, 1, 0, 0]), np.array([0.9, 0.1, 0.9, 0.1]), {"sex": ["f", "f", "m", "m"]})
+    sex = np.repeat(["f", "m"], LEAST)
+    films = films_of(sex == "f", np.tile([0.9, 0.1], LEAST), {"sex": sex})
     exchange = exchange_of(films, ["sex"], 20)
     assert (homes(exchange, 2) == exchange.home).all()
+
+
+def test_patients_too_few_of_a_kind_join_the_next_kind() -> None:
+    positives, negatives = np.array([1] * 30 + [2] * 30 + [2] * 3), np.array([0] * 30 + [1] * 30 + [4] * 3)
+    found = strata([[positives, negatives], [positives]], 20)
+    assert [len(set(part)) for part in (found[:30], found[30:60], found[60:])] == [1, 1, 1]
+    assert len(set(found)) == 3, "the three have nobody left to join, as those alike by the first key are settled"
+    merged = strata([[np.arange(40)], [np.arange(40) % 2]], 20)
+    assert len(set(merged[::2])) == len(set(merged[1::2])) == 1 and merged[0] != merged[1]
+
+
+def test_patients_exchange_with_those_of_their_own_findings() -> None:
+    films = crowd()
+    profile = np.arange(films.patients) % 3
+    cells = lattice(films, ["sex"])
+    exchange = Exchange.make(cells, films.patient, np.ones((films.patients, 2)), 10, 0, profile)
+    asis, moved = exchange.sums(np.eye(3)[profile], len(cells.unknown))
+    assert (moved == asis).all()
 
 
 def test_the_sample_comes_as_it_is_however_groups_are_exchanged() -> None:

@@ -91,11 +91,13 @@ def score(
         int, typer.Option("--min-positives", min=1, help="a group needs to enter a gap", rich_help_panel=_STATISTICS)
     ] = 50,
     min_negatives: Annotated[int, typer.Option("--min-negatives", min=1, rich_help_panel=_STATISTICS)] = 50,
-    min_patients: Annotated[int, typer.Option("--min-patients", min=1, rich_help_panel=_STATISTICS)] = 30,
+    min_patients: Annotated[
+        int, typer.Option("--min-patients", min=1, help="of either class", rich_help_panel=_STATISTICS)
+    ] = 30,
     suppress_below: Annotated[
         int,
         typer.Option(
-            "--suppress-below", min=0, help="fewer positives or negatives: no figure", rich_help_panel=_STATISTICS
+            "--suppress-below", min=0, help="fewer patients of either class: no figure", rich_help_panel=_STATISTICS
         ),
     ] = 20,
 ) -> None:

@@ -143,10 +143,10 @@ class EvaluationSettings(Frozen):
         default=None,
         description="hypotheses declared beforehand (Holm); null: the pooled TPR gap of every attribute and intersection",
     )
-    min_positives: int = 50
-    min_negatives: int = 50
-    min_patients: int = 30
-    suppress_below: int = 20
+    min_positives: int = Field(50, description="films that a group needs to enter a gap")
+    min_negatives: int = Field(50, description="the same")
+    min_patients: int = Field(30, description="patients of either class that a group needs to enter a gap")
+    suppress_below: int = Field(20, description="fewer patients of either class: no figure is shown")
     attributes: list[str] = Field(default=["age_bin", "sex", "race"])
     features: list[str] = Field(
         default=["random"], description="feature spaces of distances: oracle, random, xrv:<file>.safetensors"

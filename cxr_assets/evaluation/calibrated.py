@@ -17,16 +17,17 @@ from cxr_assets.evaluation.counted import by_group
 from cxr_assets.evaluation.ranked import Ranked
 
 BINS = 15
-_NULL_FILMS = 2_000_000
-_EQUAL_N_FILMS = 20_000
+_NULL_FILMS = 1_000_000
+_EQUAL_N_FILMS = 10_000
+_EQUAL_N_DRAWS = 100
 
 
 def score_calibration(card: Card, finding: str, one: Ranked, present: Present) -> None:
-    """Rows of one finding for overall, every attribute and every pair; cells too small to show are left out early."""
+    """Rows of one finding for every grouping; cells too small to show are left out early."""
     cell, cells = card.lattice.cell[one.rows], card.pairs.cells
     films = card.draws.sums(one.patient, cell, cells)
     squares = [card.draws.sums(one.patient, cell, cells, (s - one.truth) ** 2) for s in one.scores]
-    for grouping in card.ranked_groupings():
+    for grouping in card.lattice.groupings:
         sizes = present.sizes[grouping.attribute]
         least = 0 if grouping.attribute == OVERALL else card.rule.suppress_below  # needs no two classes, unlike ranking
         member = one.member(grouping, sizes.smaller >= least)
@@ -97,30 +98,37 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
     kept = kept[np.lexsort((one.patient[kept], truth[kept], mean[kept]))]  # draws follow what films and groups hold,
     films, total = (np.bincount(member[kept], w, len(ok)) for w in (None, mean[kept]))
     by_size = np.lexsort((total, films))  # not what they are called
-    gap = calibration_gap_at_equal_n(
-        mean[kept],
-        truth[kept],
-        one.patient[kept],
-        np.argsort(by_size)[member[kept]],
-        len(ok),
-        eligible=ok[by_size],
-        replicates=100,
-        seed=card.seed,
-    )
+    draws = card.draws.by_patient[:, 1 : 1 + _EQUAL_N_DRAWS]
+    found = [
+        calibration_gap_at_equal_n(
+            scores[kept],
+            truth[kept],
+            one.patient[kept],
+            np.argsort(by_size)[member[kept]],
+            len(ok),
+            eligible=ok[by_size],
+            draws=draws,
+            seed=card.seed,
+        )
+        for scores in one.scores
+    ]
+    errors = np.mean([f.errors for f in found], axis=0)
+    values = card.draws.mean(np.stack([np.append(f.observed, f.replicates) for f in found]))
+    known = np.isfinite(errors).any()
     card.gap(
         grouping,
         finding,
         "ece_debiased",
         "max_min_equal_n",
-        np.append(gap.observed, gap.replicates),
+        values if known else None,
         groups=int(ok.sum()),
-        worst=None if gap.worst is None else grouping.groups[by_size[gap.worst]],
-        best=None if gap.best is None else grouping.groups[by_size[gap.best]],
+        worst=grouping.groups[by_size[np.nanargmax(errors)]] if known else None,
+        best=grouping.groups[by_size[np.nanargmin(errors)]] if known else None,
     )
 
 
 def _thinned(patient: np.ndarray, member: np.ndarray, seed: int) -> np.ndarray:
-    """Films of whole patients drawn at random, some 20,000 of each group at most: more change the third figure only."""
+    """Films of whole patients drawn at random, some 10,000 of each group at most: more change the third figure only."""
     luck = np.random.default_rng([seed, 0, 3]).random(int(patient.max(initial=0)) + 1)
     share = _EQUAL_N_FILMS / np.maximum(np.bincount(member[member >= 0], minlength=1), 1)
     return np.flatnonzero((member >= 0) & (luck[patient] < share[np.maximum(member, 0)]))

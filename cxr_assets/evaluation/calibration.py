@@ -115,12 +115,14 @@ def brier_parts(
 
 
 class GapAtEqualN(NamedTuple):
-    """Gap in debiased ECE between groups of equal size; NaN and None with fewer than two eligible groups."""
+    """Gap in debiased ECE between groups of equal size; NaN with fewer than two eligible groups.
+
+    ``errors`` float64 ``(groups,)``: mean debiased ECE of each group, NaN where it is not compared.
+    """
 
     observed: float
     replicates: np.ndarray
-    worst: int | None
-    best: int | None
+    errors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -143,15 +145,15 @@ def calibration_gap_at_equal_n(
     groups: int,
     *,
     eligible: np.ndarray,
-    replicates: int = 200,
+    draws: np.ndarray,
     bins: int = 15,
     seed: int = 0,
 ) -> GapAtEqualN:
     """Largest less smallest debiased ECE (equal-mass bins), every eligible group cut to the films of the smallest.
 
-    Observed: mean gap over 20 random subsamples of films; the worst and best group are those by mean debiased ECE. A
-    replicate draws patients with replacement, then one subsample. A film drawn ``k`` times adds ``k²`` times its variance
-    to the error that chance gives, so replicates are debiased with that and not as if copies were new films.
+    Observed: mean gap over 20 random subsamples of films. A replicate is a draw of patients with replacement, then one
+    subsample. A film drawn ``k`` times adds ``k²`` times its variance to the error that chance gives, so replicates are
+    debiased with that and not as if copies were new films.
 
     Two limits. Like any max–min gap this one is biased upward: compare it with another arm's, or with itself under
     permuted groups. And what chance gives is taken off whole, although it adds nothing to a bin that is far off anyway:
@@ -160,22 +162,19 @@ def calibration_gap_at_equal_n(
     Args:
         patient: int, shape ``(films,)``. member: int64 ``(films,)``, index of the group, -1 for unknown.
         groups: how many. eligible: bool ``(groups,)``.
+        draws: how often each replicate draws each patient, int ``(patients, replicates)``.
     """
     rows, kept = _sorted_rows(scores, truth, patient, member, groups, eligible)
     if len(kept) < 2:
-        return GapAtEqualN(np.nan, np.full(replicates, np.nan), None, None)
+        return GapAtEqualN(np.nan, np.full(draws.shape[1], np.nan), np.full(groups, np.nan))
     rng = np.random.default_rng(seed)
     once = np.ones(len(rows.score), dtype=np.int64)
     errors = np.stack([_equal_n_errors(rows, once, bins, rng) for _ in range(_SUBSAMPLES)])
-    people = int(rows.patient.max()) + 1
-    gaps = np.empty(replicates)
-    for number in range(replicates):
-        drawn = np.bincount(rng.integers(0, people, people), minlength=people)
-        gaps[number] = np.ptp(_equal_n_errors(rows, drawn[rows.patient], bins, rng))
-    mean = errors.mean(axis=0)
-    return GapAtEqualN(
-        float(np.ptp(errors, axis=1).mean()), gaps, int(kept[np.argmax(mean)]), int(kept[np.argmin(mean)])
-    )
+    times = draws[rows.patient].astype(np.int64)
+    gaps = np.array([np.ptp(_equal_n_errors(rows, drawn, bins, rng)) for drawn in times.T])
+    mean = np.full(groups, np.nan)
+    mean[kept] = errors.mean(axis=0)
+    return GapAtEqualN(float(np.ptp(errors, axis=1).mean()), gaps, mean)
 
 
 def _sorted_rows(
@@ -190,9 +189,8 @@ def _sorted_rows(
     new[1:-1] = (score[1:] != score[:-1]) | (group[1:] != group[:-1])
     at = np.where(new, np.arange(len(new)), len(order))
     next_run = np.minimum.accumulate(at[::-1])[::-1]
-    people = np.unique(patient[order], return_inverse=True)[1]
     bounds = np.append(0, np.cumsum(sizes[kept]))
-    return _Rows(score, score - truth[order], score * (1 - score), people, bounds, next_run), kept
+    return _Rows(score, score - truth[order], score * (1 - score), patient[order], bounds, next_run), kept
 
 
 def _equal_n_errors(rows: _Rows, times: np.ndarray, bins: int, rng: np.random.Generator) -> np.ndarray:

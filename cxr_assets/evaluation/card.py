@@ -10,6 +10,7 @@ import numpy as np
 from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.cells import OVERALL, Grouping, Lattice, ScoredFilms
 from cxr_assets.evaluation.counted import Counted, Pairs
+from cxr_assets.evaluation.label_noise import NoiseToExplain
 from cxr_assets.evaluation.metrics import NEEDS_NEGATIVES, NEEDS_POSITIVES
 from cxr_assets.evaluation.permutation import Exchange, null_of
 from cxr_assets.evaluation.resampling import Draws, bca_interval, interval, percentile_interval
@@ -20,17 +21,21 @@ _REASON = "<U24"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What each group of a grouping holds of one finding, int64 ``(groups,)`` each."""
+    """What each group of a grouping holds of one finding, int64 ``(groups,)`` each.
+
+    ``people`` ``(2, groups)``: patients with a positive film, and with a negative one.
+    """
 
     images: np.ndarray
     patients: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    people: np.ndarray
 
     @property
     def smaller(self) -> np.ndarray:
-        """Films of the rarer class."""
-        return np.minimum(self.positives, self.negatives)
+        """Patients who have the rarer class."""
+        return self.people.min(axis=0)
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,12 @@ class Present:
             images = positives + negatives
             if pooled:
                 images = np.bincount(member[inside], films[inside], groups).astype(np.int64)
-            key = pairs.patient[inside & some] * groups + member[inside & some]  # a patient's pairs lie side by side
-            patients = np.bincount(np.unique(key) % groups, minlength=groups)
-            sizes[grouping.attribute] = Sizes(images, patients, positives, negatives)
+            key = np.where(inside, pairs.patient * groups + member, 0)
+            patients, ill, healthy = (
+                np.bincount(np.unique(key[inside & has]) % groups, minlength=groups)
+                for has in (some, classes[:, 0] > 0, classes[:, 1] > 0)
+            )
+            sizes[grouping.attribute] = Sizes(images, patients, positives, negatives, np.stack([ill, healthy]))
         return cls(counted, sizes)
 
 
@@ -96,16 +104,12 @@ class Card:
         """Groups that may enter a gap, bool ``(groups,)``; one too small to be shown may not, whatever the other rules."""
         rule = self.rule
         enough = (sizes.positives >= rule.min_positives) & (sizes.negatives >= rule.min_negatives)
-        return enough & (sizes.patients >= rule.min_patients) & (sizes.smaller >= rule.suppress_below)
+        return enough & (sizes.smaller >= max(rule.min_patients, rule.suppress_below))
 
     def exchange(self, present: Present, profile: np.ndarray | None = None) -> Exchange:
         """Exchanges of groups between patients with alike numbers of positives and negatives (:class:`Exchange`)."""
         counts = present.counted.by_patient().mean(axis=1)[:, [0, 2]]
         return Exchange.make(self.lattice, self.films.patient, counts, self.permutations, self.seed, profile)
-
-    def ranked_groupings(self) -> list[Grouping]:
-        """Groupings whose films are ranked: cells of three attributes hold too few to compare."""
-        return [g for g in self.lattice.groupings if g.attribute.count("×") < 2]
 
     def figures(
         self,
@@ -187,25 +191,34 @@ class Card:
         best: str | None = None,
         null: np.ndarray | None = None,
         influence: np.ndarray | None = None,
-        noise: float | None = None,
+        noise: NoiseToExplain | None = None,
         weight_scheme: str = "none",
         effective: float | None = None,
         reason: str | None = None,
     ) -> None:
         """One gap; ``values`` the sample first, then replicates; ``null`` the same for permutations."""
         row: dict[str, object] = {"null_reason": reason or ("fewer_than_two_groups" if values is None else None)}
+        if noise is not None:
+            row |= {
+                "noise_to_explain": noise.share,
+                "noise_kind": noise.kind,
+                "under_labelled_rate": noise.under_labelled_rate,
+                "noise_reason": noise.null_reason,
+            }
         if values is not None:
             low, high = interval(values[1:])
             bca = (None, None) if influence is None else bca_interval(values, influence)
             mean, p = (None, None) if null is None else null_of(null)
+            missing = "unstable" if low is None else "no_null" if null is not None and p is None else None
             row |= {
+                "null_reason": reason or missing,
                 "observed": float(values[0]),
                 "ci_lo": low,
                 "ci_hi": high,
                 "bca_lo": bca[0],
                 "bca_hi": bca[1],
                 "ci_method": f"{self.unit}_bootstrap_percentile",
-                "b_reps": self.b_reps,
+                "b_reps": len(values) - 1,
                 "null_mean": mean,
                 "excess": None if mean is None else float(values[0]) - mean,
                 "p_perm": p,
@@ -222,7 +235,6 @@ class Card:
             family="exploratory",
             worst_group=worst,
             best_group=best,
-            noise_to_explain=noise,
             reported=False,
             weight_scheme=weight_scheme,
             effective_n=effective,
@@ -240,7 +252,7 @@ class Card:
         threshold_id: str | None = None,
         null: np.ndarray | None = None,
         influence: Callable[[int], np.ndarray] | None = None,
-        noise: Callable[[int, int], float | None] | None = None,
+        noise: Callable[[int, int], NoiseToExplain | None] | None = None,
         weight_scheme: str = "none",
         effective: np.ndarray | None = None,
     ) -> np.ndarray | None:
@@ -251,10 +263,12 @@ class Card:
             influence: of each patient on a group's figure; gives the BCa interval beside the percentile one.
             noise: label noise that would explain the distance of the worst group to the best.
         """
-        shown = gaps.usable(values, self.eligible(sizes))
+        eligible = self.eligible(sizes)
+        shown = gaps.usable(values, eligible)
         named = {"threshold_id": threshold_id, "weight_scheme": weight_scheme}
         if shown.sum() < 2:
-            self.gap(grouping, finding, metric, "max_min", None, groups=int(shown.sum()), **named)  # type: ignore[arg-type]
+            why = None if eligible.sum() < 2 else "undefined"
+            self.gap(grouping, finding, metric, "max_min", None, groups=int(shown.sum()), reason=why, **named)  # type: ignore[arg-type]
             return None
         worst, best = gaps.ends(values, shown, metric)
         high, low = (worst, best) if values[0, worst] > values[0, best] else (best, worst)

@@ -19,7 +19,7 @@ from cxr_assets.evaluation.cells import OVERALL, POOLED, ScoredFilms, lattice
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.evaluation.counted import Counted, Pairs, Tally
 from cxr_assets.evaluation.family import adjust, declared, refuse_unknown
-from cxr_assets.evaluation.matched_gaps import score_matched
+from cxr_assets.evaluation.matched_gaps import MatchedPool, score_matched
 from cxr_assets.evaluation.metrics import NO_FINDING
 from cxr_assets.evaluation.operating import score_counts
 from cxr_assets.evaluation.ranked import Ranked
@@ -78,7 +78,7 @@ def score_arm(
     pooled: dict[str, list[Tally]] = {rule: [] for rule in rules}
     present: Counted | None = None  # films of all pathologies, and of those that have a threshold
     judged: Counted | None = None
-    mean_auroc = Pooled(card)
+    mean_auroc, matched = Pooled(card), MatchedPool(card)
     with (progress or Progress(quiet=True)).task(f"scorecard of {arm}", total=len(films.findings) + 1) as advance:
         for column, finding in enumerate(films.findings):
             one = Ranked.of(films, column)
@@ -102,13 +102,14 @@ def score_arm(
                 present = there.counted if present is None else present + there.counted
             score_ranking(card, finding, one, there, mean_auroc)
             score_calibration(card, finding, one, there)
-            score_matched(card, finding, one, there, flagged, rules[0] if rules else None)
+            score_matched(card, finding, one, there, flagged, rules[0] if rules else None, matched)
             advance(note=finding)
         everything, profile = _all_of(card, judged), _findings_of(films)
         for rule in rules:
             score_counts(card, POOLED, rule, pooled[rule], everything, primary=rule == rules[0], profile=profile)
         if rules:
             _any_finding(card, thresholds[rules[0]], rules[0], profile)
+            matched.write(everything, rules[0])
         mean_auroc.write(_all_of(card, present))
         advance()
     frame = adjust(card.gaps.frame(), declared(card.lattice) if family is None else family)

@@ -17,7 +17,6 @@ class Matched:
 
     weight: np.ndarray
     effective: np.ndarray
-    kept: float
 
 
 def match_groups(
@@ -55,4 +54,4 @@ def match_groups(
     np.add.at(total, member[inside], weight[inside])
     np.add.at(squares, member[inside], weight[inside] ** 2)
     effective = np.divide(total**2, squares, out=np.zeros(groups), where=squares > 0)
-    return Matched(weight, effective, float((weight[inside] > 0).mean()))
+    return Matched(weight, effective)

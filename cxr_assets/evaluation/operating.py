@@ -11,7 +11,7 @@ from cxr_assets.evaluation import gaps
 from cxr_assets.evaluation.card import Card, Present, Sizes
 from cxr_assets.evaluation.cells import OVERALL, POOLED, Grouping
 from cxr_assets.evaluation.counted import Tally, by_group, rates, weights_of_findings
-from cxr_assets.evaluation.label_noise import noise_to_explain
+from cxr_assets.evaluation.label_noise import NoiseToExplain, noise_to_explain
 from cxr_assets.evaluation.metrics import COUNT_METRICS, NO_FINDING, OF_NO_FINDING
 
 SECONDARY = ("tpr", "fpr", "ppv", "npv", "flag_rate")
@@ -113,23 +113,21 @@ def _without_threshold(
         card.figures(grouping, finding, name, nothing, sizes, threshold_id=rule, reasons=reasons)
 
 
-def _noise(rate: str, values: Mapping[str, np.ndarray], sizes: Sizes) -> Callable[[int, int], float | None] | None:
-    """Share of wrong labels in the worst group that would explain its distance to the best (label_noise)."""
+def _noise(rate: str, values: Mapping[str, np.ndarray], sizes: Sizes) -> Callable[[int, int], NoiseToExplain] | None:
+    """Wrong labels in the worst group that would explain its distance to the best (label_noise)."""
     if rate not in ("tpr", "fpr") or not {"tpr", "fpr"} <= values.keys():
         return None
 
-    def share(worst: int, best: int) -> float | None:
-        reference = float(values[rate][0, best])
-        found = noise_to_explain(
+    def share(worst: int, best: int) -> NoiseToExplain:
+        return noise_to_explain(
             rate,
             float(values[rate][0, worst]),
-            reference,
+            float(values[rate][0, best]),
             tpr=float(values["tpr"][0, worst]),
             fpr=float(values["fpr"][0, worst]),
             n_pos=int(sizes.positives[worst]),
             n_neg=int(sizes.negatives[worst]),
         )
-        return found.share
 
     return share
 

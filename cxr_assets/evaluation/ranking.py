@@ -12,18 +12,18 @@ from cxr_assets.evaluation.card import Card, Present, Sizes
 from cxr_assets.evaluation.cells import OVERALL, POOLED, Grouping
 from cxr_assets.evaluation.counted import by_group
 from cxr_assets.evaluation.delong import structural_components
-from cxr_assets.evaluation.label_noise import noise_to_explain
+from cxr_assets.evaluation.label_noise import NoiseToExplain, noise_to_explain
 from cxr_assets.evaluation.metrics import NO_FINDING
 from cxr_assets.evaluation.ranked import Ranked
 
 
 def score_ranking(card: Card, finding: str, one: Ranked, present: Present, pooled: Pooled) -> None:
-    """Rows of one finding for overall, every attribute and every pair; cells too small to show are left out early."""
+    """Rows of one finding for every grouping; cells too small to show are left out early."""
     nulls = _permuted(card, one, present)
     cell, cells = card.lattice.cell[one.rows], card.pairs.cells
     classes = card.draws.sums(one.patient, cell * 2 + one.truth, cells * 2).reshape(-1, cells, 2)
     overall: np.ndarray | None = None
-    for grouping in card.ranked_groupings():
+    for grouping in card.lattice.groupings:
         size = present.sizes[grouping.attribute]
         least = 1 if grouping.attribute == OVERALL else card.rule.suppress_below
         shown = size.smaller >= least
@@ -61,7 +61,7 @@ def _permuted(card: Card, one: Ranked, present: Present) -> dict[str, np.ndarray
     """AUROC of the groups of every grouping when groups are exchanged between patients, the sample first."""
     compared = [
         g
-        for g in card.ranked_groupings()
+        for g in card.lattice.groupings
         if g.attribute != OVERALL and card.eligible(present.sizes[g.attribute]).sum() >= 2
     ]
     if not compared or not card.permutations:
@@ -87,9 +87,9 @@ def _influence(card: Card, one: Ranked, member: np.ndarray) -> Callable[[int], n
     return of
 
 
-def _noise(auroc: np.ndarray) -> Callable[[int, int], float | None]:
-    def share(worst: int, best: int) -> float | None:
-        return noise_to_explain("auroc", float(auroc[worst]), float(auroc[best])).share
+def _noise(auroc: np.ndarray) -> Callable[[int, int], NoiseToExplain]:
+    def share(worst: int, best: int) -> NoiseToExplain:
+        return noise_to_explain("auroc", float(auroc[worst]), float(auroc[best]))
 
     return share
 
@@ -125,7 +125,7 @@ class Pooled:
         """Rows of the mean, and its gap."""
         if present is None:
             return
-        for grouping in self.card.ranked_groupings():
+        for grouping in self.card.lattice.groupings:
             if grouping.attribute not in self.each:
                 continue
             sizes = present.sizes[grouping.attribute]

@@ -96,7 +96,10 @@ class Draws:
             value: weight of each film besides its patient's.
         """
         inside = np.flatnonzero(member >= 0)
-        order = inside[np.lexsort((-scores[inside], member[inside]))]
+        falling = inside[np.argsort(-scores[inside])]
+        order = falling[
+            np.argsort(member[falling].astype(np.int16), kind="stable")
+        ]  # radix, for integers as short as this
         ranked, group = scores[order], member[order]
         bounds = np.searchsorted(group, np.arange(groups + 1))
         differs = (ranked[1:] != ranked[:-1]) | (group[1:] != group[:-1])
@@ -116,9 +119,10 @@ class Draws:
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Mean over training seeds as drawn: ``(learners, replicates + 1, …)`` becomes ``(replicates + 1, …)``.
 
-        A seed that a replicate did not draw does not make it undefined.
+        A seed that a replicate did not draw does not make it undefined. Values may stop after the first replicates.
         """
-        weight = self.learners.T.reshape(*self.learners.T.shape, *(1,) * (values.ndim - 2))
+        weight = self.learners[: values.shape[1]].T
+        weight = weight.reshape(*weight.shape, *(1,) * (values.ndim - 2))
         return np.where(weight > 0, values * weight, 0.0).sum(axis=0)
 
 

@@ -56,6 +56,9 @@ GAPS = {
     "worst_group": pl.String,
     "best_group": pl.String,
     "noise_to_explain": pl.Float64,
+    "noise_kind": pl.String,
+    "under_labelled_rate": pl.Float64,
+    "noise_reason": pl.String,
     "reported": pl.Boolean,
     "weight_scheme": pl.String,
     "effective_n": pl.Float64,
@@ -86,7 +89,11 @@ REPLICATES = {
 
 @dataclass(frozen=True)
 class Eligibility:
-    """Cells that may enter a gap (evaluation.md §1.4): enough positives, negatives and patients."""
+    """Cells that may enter a gap (evaluation.md §1.4).
+
+    ``min_positives`` and ``min_negatives`` count films, ``min_patients`` and ``suppress_below`` patients of either class: fifty
+    positive films of two people say little, and too much of them.
+    """
 
     min_positives: int = 50
     min_negatives: int = 50

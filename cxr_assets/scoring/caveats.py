@@ -55,7 +55,7 @@ def citation(facts: dict[str, Any]) -> list[str]:
         f"Figures of {tested}, mean over training seeds, with 95 % intervals of a {kind}-cluster bootstrap"
         f" (B = {chosen['replicates']}, seed {chosen['seed']}). {fitted}",
         f"Gaps are maximum less minimum over groups of at least {chosen['min_positives']} positives,"
-        f" {chosen['min_negatives']} negatives and {chosen['min_patients']} {people(kind)}. Their p is from"
+        f" {chosen['min_negatives']} negatives and {chosen['min_patients']} {people(kind)} of either. Their p is from"
         f" {chosen['permutations']} exchanges of groups between those with equally many positive and negative labels,"
         " Holm-adjusted within each model over the gaps declared beforehand, by false-discovery rate over all others.",
         f"Computed with cxr-assets {facts['versions']['cxr-assets']}; scorecard.json holds every setting and all digests.",

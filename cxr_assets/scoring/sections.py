@@ -133,8 +133,9 @@ def _too_small(view: View) -> Section | None:
         rows.append([*(row[name] for name in keys), patients, *sizes])
     text = [
         f"Fewer than {least['min_positives']} positives, {least['min_negatives']} negatives or {least['min_patients']}"
-        " patients: these groups and intersections enter no gap, and nothing here says how they are served."
-        f" With fewer than {least['suppress_below']} positives or negatives their figures are not shown either."
+        f" {people(least['patient_id_kind'])} of either: these groups and intersections enter no gap, and nothing here says"
+        f" how they are served. With fewer than {least['suppress_below']} {people(least['patient_id_kind'])} of either their"
+        " figures are not shown."
         f"{f' The {_MOST_ROWS} largest of {small.height}:' if small.height > _MOST_ROWS else ''}"
     ]
     head = ("finding", "by", "group", "patients", "positives", "negatives")

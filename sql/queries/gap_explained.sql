@@ -8,7 +8,8 @@
 select
     raw.arm, raw.finding, raw.attribute, raw.metric, raw.worst_group, raw.best_group, raw.observed, raw.ci_lo,
     raw.ci_hi, matched.observed as matched_observed, matched.ci_lo as matched_ci_lo, matched.ci_hi as matched_ci_hi,
-    matched.effective_n as matched_effective_n, matched.null_reason as matched_null_reason, raw.noise_to_explain
+    matched.effective_n as matched_effective_n, matched.null_reason as matched_null_reason, raw.noise_to_explain,
+    raw.noise_kind, raw.under_labelled_rate, raw.noise_reason
 from fairness_gaps as raw
 left join fairness_gaps as matched
     on matched.arm = raw.arm

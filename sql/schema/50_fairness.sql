@@ -16,7 +16,8 @@ create table fairness_scorecard.fairness_gaps (
     scorecard_id varchar, arm varchar, learner varchar, evaluation_set varchar, finding varchar, attribute varchar,
     metric varchar, threshold_id varchar, gap_kind varchar, "groups" bigint, observed double, null_mean double,
     excess double, ci_lo double, ci_hi double, bca_lo double, bca_hi double, ci_method varchar, b_reps bigint,
-    p_perm double, p_adj double, family varchar, worst_group varchar, best_group varchar, noise_to_explain double, reported boolean,
+    p_perm double, p_adj double, family varchar, worst_group varchar, best_group varchar, noise_to_explain double,
+    noise_kind varchar, under_labelled_rate double, noise_reason varchar, reported boolean,
     weight_scheme varchar, effective_n double, null_reason varchar, "primary" boolean
 );
 

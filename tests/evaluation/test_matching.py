@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -48,13 +50,12 @@ def test_weights_are_one_on_average_and_the_effective_number_is_kishs() -> None:
         assert w[w > 0].mean() == pytest.approx(1.0)
         assert found.effective[group] == pytest.approx(w.sum() ** 2 / (w**2).sum())
         assert found.effective[group] < (w > 0).sum()
-    assert found.kept == pytest.approx((found.weight > 0).mean())
 
 
 def test_groups_that_are_alike_keep_weights_of_one() -> None:
     truth, age = np.tile([0, 0, 1, 1], 20), np.tile([0, 1, 0, 1], 20)
     found = match_groups(np.repeat([0, 1], 40), 2, truth, age, np.ones(2, dtype=bool))
-    assert found is not None and found.kept == 1.0
+    assert found is not None and (found.weight > 0).all()
     np.testing.assert_allclose(found.weight, 1.0)
     np.testing.assert_allclose(found.effective, 40.0)
 
@@ -72,7 +73,7 @@ def test_films_of_unknown_age_of_no_group_or_of_one_that_is_not_eligible_weigh_n
     found = match_groups(member, 3, truth, age, np.array([True, False, True]))
     out = (member == -1) | (member == 1) | (age == -1)
     assert found is not None and (found.weight[out] == 0).all() and (found.weight[~out] > 0).any()
-    assert found.effective[1] == 0.0 and 0 < found.kept <= 1
+    assert found.effective[1] == 0.0
 
 
 def test_without_ages_prevalence_alone_is_matched() -> None:
@@ -161,16 +162,33 @@ def test_matched_figures_are_those_of_scikit_learn_with_the_weights() -> None:
 
 def test_groups_of_age_are_matched_by_prevalence_alone_which_moves_predictive_values_only(confused: Scorecard) -> None:
     matched = confused.gaps.filter(pl.col("weight_scheme") == "matched")
-    by_age = matched.filter(pl.col("attribute") == "age_bin")
-    assert set(by_age["metric"]) == {"ppv", "npv", "flag_rate"}
-    assert set(matched.filter(pl.col("attribute") == "sex")["metric"]) == {
-        "auroc",
-        "tpr",
-        "fpr",
-        "ppv",
-        "npv",
-        "flag_rate",
-    }
+    one = pl.col("finding") == "edema"
+    by_age = matched.filter(one & pl.col("attribute").is_in(["age_bin", "age_bin×sex"]))
+    why = {"unmoved_by_prevalence", "no_common_support"}
+    assert set(by_age.filter(pl.col("observed").is_null())["null_reason"]) <= why
+    given = by_age.filter((pl.col("attribute") == "age_bin") & pl.col("observed").is_not_null())
+    assert set(given["metric"]) == {"ppv", "npv", "flag_rate"}
+    every = {"auroc", "tpr", "fpr", "fnr", "ppv", "npv", "flag_rate"}
+    assert set(by_age["metric"]) == every
+    by_sex = matched.filter(one & (pl.col("attribute") == "sex"))
+    assert set(by_sex["metric"]) == every and by_sex["observed"].is_not_null().all()
+
+
+def test_matched_rates_of_all_findings_are_averaged_like_the_raw_ones() -> None:
+    films = confounded()
+    both = replace(
+        films,
+        findings=("edema", "nodule"),
+        scores=np.concatenate([films.scores, films.scores**2], axis=2),
+        truth=np.concatenate([films.truth, films.truth], axis=1),
+    )
+    card = card_of_confounded(both)
+    for group in ("female", "male"):
+        named = {"attribute": "sex", "group": group, "weight_scheme": "matched"}
+        each = [estimate_of(card, "tpr", finding, **named)["estimate"] for finding in both.findings]
+        assert estimate_of(card, "tpr", **named)["estimate"] == pytest.approx(np.mean(each)), "as many ill of either"
+    assert gap_of(card, "sex", weight_scheme="matched")["observed"] is not None
+    assert gap_of(card, "age_bin", weight_scheme="matched")["null_reason"] == "unmoved_by_prevalence"
 
 
 def test_groups_that_share_no_age_get_a_row_that_says_so() -> None:

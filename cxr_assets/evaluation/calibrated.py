@@ -17,8 +17,7 @@ from cxr_assets.evaluation.counted import by_group
 from cxr_assets.evaluation.ranked import Ranked
 
 BINS = 15
-_NULL_FILMS = 1_000_000
-_EQUAL_N_FILMS = 10_000
+_EQUAL_N_FILMS = 5_000
 _EQUAL_N_DRAWS = 100
 
 
@@ -53,10 +52,8 @@ def _errors(
         bins, null = np.zeros(len(scores), dtype=np.int64), np.full(groups, np.nan)
         for g in np.unique(group):
             own = np.flatnonzero(group == g)
-            own = own[np.argsort(scores[own])]  # what is drawn for a score must not hang on the name of its film
             bins[own] = equal_mass_bins(scores[own], BINS)
-            draws = int(np.clip(_NULL_FILMS // len(own), 10, 200))
-            null[g] = null_calibration_error(scores[own], bins[own], draws, card.seed)
+            null[g] = null_calibration_error(scores[own], bins[own])
         sums = card.draws.sums(patient, group * BINS + bins, groups * BINS, scores - one.truth[inside])
         with np.errstate(invalid="ignore"):
             error = np.abs(sums.reshape(-1, groups, BINS)).sum(axis=2) / films
@@ -128,7 +125,7 @@ def _curves(card: Card, grouping: Grouping, finding: str, one: Ranked, member: n
 
 
 def _thinned(patient: np.ndarray, member: np.ndarray, seed: int) -> np.ndarray:
-    """Films of whole patients drawn at random, some 10,000 of each group at most: more change the third figure only."""
+    """Films of whole patients drawn at random, some 5,000 of each group at most: more change the third figure only."""
     luck = np.random.default_rng([seed, 0, 3]).random(int(patient.max(initial=0)) + 1)
     share = _EQUAL_N_FILMS / np.maximum(np.bincount(member[member >= 0], minlength=1), 1)
     return np.flatnonzero((member >= 0) & (luck[patient] < share[np.maximum(member, 0)]))

@@ -68,11 +68,11 @@ class Present:
             if pooled:
                 images = np.bincount(member[inside], films[inside], groups).astype(np.int64)
             key = np.where(inside, pairs.patient * groups + member, 0)
-            patients, ill, healthy = (
-                np.bincount(np.unique(key[inside & has]) % groups, minlength=groups)
-                for has in (some, classes[:, 0] > 0, classes[:, 1] > 0)
-            )
-            sizes[grouping.attribute] = Sizes(images, patients, positives, negatives, np.stack([ill, healthy]))
+            people = np.zeros((3, pairs.patients * groups), dtype=bool)
+            for there, has in zip(people, (some, classes[:, 0] > 0, classes[:, 1] > 0), strict=True):
+                there[key[inside & has]] = True
+            patients, *either = people.reshape(3, -1, groups).sum(axis=1)
+            sizes[grouping.attribute] = Sizes(images, patients, positives, negatives, np.stack(either))
         return cls(counted, sizes)
 
 

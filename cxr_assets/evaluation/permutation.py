@@ -140,7 +140,12 @@ def alike_counts(counts: np.ndarray) -> np.ndarray:
 def _aurocs(wins: np.ndarray, classes: np.ndarray, grouping: Grouping) -> np.ndarray:
     """AUROC of unions of cells from the wins between cells."""
     onehot = (grouping.of_cell[:, None] == np.arange(len(grouping.groups))).astype(np.float64)
-    own = np.einsum("bcd,cg,dg->bg", wins, onehot, onehot, optimize=True)
+    same = (grouping.of_cell[:, None] == grouping.of_cell) & (grouping.of_cell >= 0)  # wins between cells of one group
+    group = np.broadcast_to(grouping.of_cell[:, None], same.shape)[same]
+    order = np.argsort(group, kind="stable")  # every group has a cell, so that each begins somewhere
+    own = np.add.reduceat(
+        wins[:, same][:, order], np.searchsorted(group[order], np.arange(len(grouping.groups))), axis=1
+    )
     pairs = (classes[..., 0] @ onehot) * (classes[..., 1] @ onehot)
     with np.errstate(invalid="ignore"):
         return np.where(pairs > 0, own / pairs, np.nan)

@@ -64,9 +64,14 @@ class Draws:
             patient, slot: int, shape ``(films,)``.
             value: float, shape ``(films,)``; counts where it is left out.
         """
-        order = np.argsort(patient, kind="stable")  # draws are then read in one direction
+        key = (
+            patient.astype(np.int64) * slots + slot
+        )  # draws are read in one direction, a patient's films of a slot at once
+        order = np.argsort(key)
+        starts = np.flatnonzero(np.diff(key[order], prepend=-1))
         worth = np.ones(len(order)) if value is None else np.asarray(value, np.float64)[order]
-        columns = patient[order].astype(np.int32), slot[order].astype(np.int32), worth
+        key, worth = key[order[starts]], np.add.reduceat(worth, starts) if len(starts) else worth
+        columns = (key // slots).astype(np.int32), (key % slots).astype(np.int32), worth
         out = np.empty((self.replicates, slots))
 
         def block(first: int, end: int) -> None:
@@ -74,7 +79,7 @@ class Draws:
             kernels.slot_sums(self.by_patient, *columns, first, sums)
             out[first:end] = sums.T
 
-        kernels.over_cores(self.replicates, _BLOCK, block, each=len(order))
+        kernels.over_cores(self.replicates, _BLOCK, block, each=len(key))
         return out
 
     def ranks(

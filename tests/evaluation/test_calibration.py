@@ -90,7 +90,7 @@ def test_calibrated_model_shows_the_known_raw_error_and_no_debiased_one(n: int, 
         scores, truth = calibrated(n, seed)
         bins = equal_mass_bins(scores)
         raw.append(expected_calibration_error(scores, truth, bins))
-        debiased.append(debiased_calibration_error(scores, truth, bins, draws=100, seed=seed))
+        debiased.append(debiased_calibration_error(scores, truth, bins))
     assert np.mean(raw) == pytest.approx(error, rel=0.08)
     assert abs(np.mean(debiased)) < 0.08 * error
     assert min(debiased) < 0
@@ -103,13 +103,15 @@ def test_debiased_error_of_a_miscalibrated_model_is_its_true_error() -> None:
     assert debiased_calibration_error(scores, truth, equal_mass_bins(scores)) == pytest.approx(0.1, abs=0.02)
 
 
-def test_null_error_is_the_same_however_many_draws_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, _ = calibrated(300)
+@pytest.mark.parametrize("n", [60, 300, 5000])
+def test_null_error_is_that_of_truth_drawn_from_the_scores(n: int) -> None:
+    scores, _ = calibrated(n)
     bins = equal_mass_bins(scores)
-    whole = null_calibration_error(scores, bins)
-    monkeypatch.setattr(calibration, "_CELLS", 1000)
-    assert null_calibration_error(scores, bins) == pytest.approx(whole)
+    rng = np.random.default_rng(1)
+    drawn = [expected_calibration_error(scores, (rng.random(n) < scores).astype(float), bins) for _ in range(2000)]
+    assert null_calibration_error(scores, bins) == pytest.approx(np.mean(drawn), rel=0.03)
     assert np.isnan(null_calibration_error(scores[:0], bins[:0]))
+    assert null_calibration_error(np.array([0.0, 0.0, 1.0]), np.array([0, 0, 4])) == 0.0, "nothing varies"
 
 
 @settings(max_examples=50)
@@ -333,7 +335,7 @@ def test_errors_at_equal_n_are_the_debiased_errors_of_the_whole_groups_when_all_
     rows, kept = calibration._sorted_rows(scores, truth, np.arange(900), member, 3, np.ones(3, bool))
     found = calibration._equal_n_errors(rows, np.ones(900, dtype=int), 15, rng)
     each = [(scores[member == g], truth[member == g]) for g in range(3)]
-    expected = [debiased_calibration_error(s, y, equal_mass_bins(s), draws=4000) for s, y in each]
+    expected = [debiased_calibration_error(s, y, equal_mass_bins(s)) for s, y in each]
     assert kept.tolist() == [0, 1, 2]
     np.testing.assert_allclose(found, expected, atol=0.0015)
 

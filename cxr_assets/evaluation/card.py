@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -105,6 +105,17 @@ class Card:
         rule = self.rule
         enough = (sizes.positives >= rule.min_positives) & (sizes.negatives >= rule.min_negatives)
         return enough & (sizes.smaller >= max(rule.min_patients, rule.suppress_below))
+
+    def blank(self) -> Card:
+        """The same films and draws, tables empty."""
+        return replace(
+            self, estimates=Rows(ESTIMATES), gaps=Rows(GAPS), replicates=Rows(REPLICATES), reliability=Rows(RELIABILITY)
+        )
+
+    def extend(self, other: Card) -> None:
+        """Append the rows of another card."""
+        for name in ("estimates", "gaps", "replicates", "reliability"):
+            getattr(self, name).extend(getattr(other, name))
 
     def exchange(self, present: Present, profile: np.ndarray | None = None) -> Exchange:
         """Exchanges of groups between patients with alike numbers of positives and negatives (:class:`Exchange`)."""

@@ -9,6 +9,8 @@ each group against all others. Undefined is null with a reason. Definitions: :mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -27,6 +29,9 @@ from cxr_assets.evaluation.ranking import Pooled, score_ranking
 from cxr_assets.evaluation.resampling import Draws
 from cxr_assets.evaluation.scorecard_tables import Eligibility, Scorecard
 from cxr_assets.progress import Progress
+
+_WORTH_TWO = 20_000
+"""Films from which two findings are scored at once: one is laid out while the other is in compiled loops."""
 
 
 def score_arm(
@@ -75,42 +80,17 @@ def score_arm(
         age_name=age,
     )
     rules = list(thresholds)
-    pooled: dict[str, list[Tally]] = {rule: [] for rule in rules}
-    present: Counted | None = None  # films of all pathologies, and of those that have a threshold
-    judged: Counted | None = None
-    mean_auroc, matched = Pooled(card), MatchedPool(card)
-    with (progress or Progress(quiet=True)).task(f"scorecard of {arm}", total=len(films.findings) + 1) as advance:
-        for column, finding in enumerate(films.findings):
-            one = Ranked.of(films, column)
-            everyone = np.ones_like(one.scores, dtype=bool)
-            there = Present.of(Counted.make(card.pairs, one.rows, everyone, one.truth), card.lattice)
-            flagged: np.ndarray | None = None
-            for rule in rules:
-                cuts = thresholds[rule][:, column]
-                flags = None if np.isnan(cuts).any() else one.scores >= cuts[:, None]
-                tallies = []
-                if flags is not None:
-                    tallies = [Tally.of(Counted.make(card.pairs, one.rows, flags, one.truth), card.draws)]
-                score_counts(card, finding, rule, tallies, there, primary=rule == rules[0])
-                if rule == rules[0]:
-                    flagged = flags
-                if tallies and finding != NO_FINDING:
-                    pooled[rule] += tallies
-                    if rule == rules[0]:
-                        judged = there.counted if judged is None else judged + there.counted
-            if finding != NO_FINDING:
-                present = there.counted if present is None else present + there.counted
-            score_ranking(card, finding, one, there, mean_auroc)
-            score_calibration(card, finding, one, there)
-            score_matched(card, finding, one, there, flagged, rules[0] if rules else None, matched)
+    whole = _Part(card, {rule: [] for rule in rules}, Pooled(card), MatchedPool(card))
+    at_once = 2 if len(films.patient) >= _WORTH_TWO else 1
+    with (
+        (progress or Progress(quiet=True)).task(f"scorecard of {arm}", total=len(films.findings) + 1) as advance,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
+        parts = pool.map(lambda column: _score_finding(card.blank(), column, thresholds), range(len(films.findings)))
+        for finding, part in zip(films.findings, parts, strict=True):
+            whole.extend(part, pathology=finding != NO_FINDING)
             advance(note=finding)
-        everything, profile = _all_of(card, judged), _findings_of(films)
-        for rule in rules:
-            score_counts(card, POOLED, rule, pooled[rule], everything, primary=rule == rules[0], profile=profile)
-        if rules:
-            _any_finding(card, thresholds[rules[0]], rules[0], profile)
-            matched.write(everything, rules[0])
-        mean_auroc.write(_all_of(card, present))
+        _score_pooled(whole, thresholds)
         advance()
     frame = adjust(card.gaps.frame(), declared(card.lattice) if family is None else family)
     primary = (pl.col("threshold_id").is_null() | (pl.col("threshold_id") == (rules[0] if rules else ""))) & (
@@ -124,8 +104,73 @@ def score_arm(
     )
 
 
-def _all_of(card: Card, counted: Counted | None) -> Present | None:
-    return None if counted is None else Present.of(counted, card.lattice, pooled=True)
+@dataclass
+class _Part:
+    """What scoring one finding leaves behind, or several: rows, and what is averaged over the pathologies at last.
+
+    ``present``: films of the pathologies; ``judged``: of those that have a threshold at the primary rule.
+    """
+
+    card: Card
+    tallies: dict[str, list[Tally]]
+    auroc: Pooled
+    matched: MatchedPool
+    present: Counted | None = None
+    judged: Counted | None = None
+
+    def extend(self, part: _Part, *, pathology: bool) -> None:
+        """Take in a finding; No Finding gives rows alone."""
+        self.card.extend(part.card)
+        if not pathology:
+            return
+        for rule, tallies in part.tallies.items():
+            self.tallies[rule] += tallies
+        self.auroc.extend(part.auroc)
+        self.matched.extend(part.matched)
+        for name in ("present", "judged"):
+            own, other = getattr(self, name), getattr(part, name)
+            setattr(self, name, other if own is None else own if other is None else own + other)
+
+
+def _score_finding(card: Card, column: int, thresholds: Mapping[str, np.ndarray]) -> _Part:
+    """All rows of one finding."""
+    finding, one = card.films.findings[column], Ranked.of(card.films, column)
+    everyone = np.ones_like(one.scores, dtype=bool)
+    there = Present.of(Counted.make(card.pairs, one.rows, everyone, one.truth), card.lattice)
+    part = _Part(card, {}, Pooled(card), MatchedPool(card), present=there.counted)
+    primary: str | None = None
+    flagged: np.ndarray | None = None
+    for rule, of_findings in thresholds.items():
+        cuts = of_findings[:, column]
+        flags = None if np.isnan(cuts).any() else one.scores >= cuts[:, None]
+        tallies = []
+        if flags is not None:
+            tallies = [Tally.of(Counted.make(card.pairs, one.rows, flags, one.truth), card.draws)]
+        score_counts(card, finding, rule, tallies, there, primary=primary is None)
+        part.tallies[rule] = tallies
+        if primary is None:
+            primary, flagged = rule, flags
+            part.judged = None if flags is None else there.counted
+    score_ranking(card, finding, one, there, part.auroc)
+    score_calibration(card, finding, one, there)
+    score_matched(card, finding, one, there, flagged, primary, part.matched)
+    return part
+
+
+def _score_pooled(whole: _Part, thresholds: Mapping[str, np.ndarray]) -> None:
+    """Rows over all pathologies."""
+    card = whole.card
+    judged, present = (
+        None if counted is None else Present.of(counted, card.lattice, pooled=True)
+        for counted in (whole.judged, whole.present)
+    )
+    profile = _findings_of(card.films)
+    for at, (rule, tallies) in enumerate(whole.tallies.items()):
+        score_counts(card, POOLED, rule, tallies, judged, primary=at == 0, profile=profile)
+    for rule in list(thresholds)[:1]:
+        _any_finding(card, thresholds[rule], rule, profile)
+        whole.matched.write(judged, rule)
+    whole.auroc.write(present)
 
 
 def _findings_of(films: ScoredFilms) -> np.ndarray:

@@ -22,13 +22,16 @@ class MatchedPool:
     """Weighted counts ``(learners, replicates + 1, groups, 4)`` of the pathologies, by attribute, to be averaged at last."""
 
     card: Card
-    counts: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    effective: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    each: dict[str, list[tuple[np.ndarray, Matched]]] = field(default_factory=dict)
 
     def add(self, grouping: Grouping, counts: np.ndarray, found: Matched) -> None:
         """Take in one pathology."""
-        self.counts.setdefault(grouping.attribute, []).append(counts)
-        self.effective.setdefault(grouping.attribute, []).append(found.effective)
+        self.each.setdefault(grouping.attribute, []).append((counts, found))
+
+    def extend(self, other: MatchedPool) -> None:
+        """Take in what another has taken in."""
+        for attribute, values in other.each.items():
+            self.each.setdefault(attribute, []).extend(values)
 
     def write(self, present: Present | None, rule: str) -> None:
         """Rows over all pathologies in which all groups compared could be matched."""
@@ -39,19 +42,14 @@ class MatchedPool:
             compared = self.card.eligible(sizes)
             if grouping.attribute == OVERALL or compared.sum() < 2:
                 continue
-            shared = [
-                (counts, effective)
-                for counts, effective in zip(
-                    self.counts.get(grouping.attribute, []), self.effective.get(grouping.attribute, []), strict=True
-                )
-                if (effective[compared] > 0).all()
-            ]
+            taken = self.each.get(grouping.attribute, [])
+            shared = [(counts, found) for counts, found in taken if (found.effective[compared] > 0).all()]
             for metric in COUNT_METRICS:
                 if why := _unmatched(self.card, grouping, metric, bool(shared)):
                     _without(self.card, grouping, POOLED, metric, rule, why)
                     continue
                 values = self.card.draws.mean(rates(np.stack([c for c, _ in shared]), metric, compared))
-                effective = np.mean([e for _, e in shared], axis=0)
+                effective = np.mean([f.effective for _, f in shared], axis=0)
                 _write(self.card, grouping, POOLED, metric, values, sizes, effective, rule)
 
 

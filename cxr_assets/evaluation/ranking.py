@@ -113,6 +113,11 @@ class Pooled:
         """Take in one pathology."""
         self.each.setdefault(grouping.attribute, []).append(auroc)
 
+    def extend(self, other: Pooled) -> None:
+        """Take in what another has taken in."""
+        for attribute, values in other.each.items():
+            self.each.setdefault(attribute, []).extend(values)
+
     def mean(self, grouping: Grouping, compared: np.ndarray) -> np.ndarray:
         """``(replicates + 1, groups)``; NaN where there is no pathology in common."""
         values = np.stack(self.each[grouping.attribute])

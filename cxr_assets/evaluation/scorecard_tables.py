@@ -129,6 +129,11 @@ class Rows:
             else:
                 kept.extend([value] * rows)
 
+    def extend(self, other: Rows) -> None:
+        """Append the rows of another collection."""
+        for name, kept in self._columns.items():
+            kept.extend(other._columns[name])
+
     def frame(self) -> pl.DataFrame:
         """Everything collected."""
         whole = pl.DataFrame(self._columns, schema=self.schema, strict=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cxr_assets.evaluation.config import Hypothesis
     from cxr_assets.scoring import Scored
 
 _TABLE, _FITTING, _GROUPS, _STATISTICS = "Which column is what", "Thresholds", "Groups", "Statistics"
@@ -80,6 +81,15 @@ def score(
         str | None,
         typer.Option("--baseline", help="model that others are held against; default: the first by name"),
     ] = None,
+    declare: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--declare",
+            help="gap declared before anybody looked, e.g. `race*sex` (TPR over all findings), `sex:edema`, `sex:edema:auroc`;"
+            " repeatable; only these are ever reported; default: TPR over all findings by every attribute and intersection",
+            rich_help_panel=_STATISTICS,
+        ),
+    ] = None,
     replicates: Annotated[
         int, typer.Option("--replicates", min=1, help="draws of patients for intervals", rich_help_panel=_STATISTICS)
     ] = 1000,
@@ -139,6 +149,7 @@ def score(
         replicates=replicates,
         permutations=permutations,
         seed=seed,
+        family=_declared(declare) if declare else None,
         eligibility=Eligibility(min_positives, min_negatives, min_patients, suppress_below),
         progress=Progress(),
     )
@@ -150,6 +161,15 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise typer.BadParameter(f"{option} {text!r}: write name=value, e.g. {option} {example}")
     return name, value
+
+
+def _declared(texts: list[str]) -> list[Hypothesis]:
+    from cxr_assets.evaluation.config import Hypothesis
+
+    try:
+        return [Hypothesis.parse(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(f"--declare {error}") from None
 
 
 def _given(texts: list[str]) -> float | dict[str, float]:

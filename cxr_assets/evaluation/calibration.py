@@ -340,4 +340,5 @@ def _logistic(design: np.ndarray, offset: np.ndarray, y: np.ndarray, of: np.ndar
     summed = np.stack([np.bincount(of, weights=column * (y - mean)) for column in design.T])
     meat = summed @ summed.T * (clusters / (clusters - 1))
     bread = np.linalg.inv(information)
-    return coefficients, np.sqrt(np.diag(bread @ meat @ bread))
+    with np.errstate(invalid="ignore"):  # rounding can make a variance that is nearly 0 negative
+        return coefficients, np.sqrt(np.diag(bread @ meat @ bread))

@@ -144,5 +144,6 @@ def _sandwich(
     fine = np.flatnonzero(np.isfinite(line[0]) & (clusters > 1) & (np.linalg.det(bread) > 0))
     inverse = np.linalg.inv(bread[fine])
     inflated = meat[fine] * (clusters[fine] / (clusters[fine] - 1))[:, None, None]
-    out[:, fine] = np.sqrt(np.diagonal(inverse @ inflated @ inverse, axis1=1, axis2=2)).T
+    with np.errstate(invalid="ignore"):  # rounding can make a variance that is nearly 0 negative
+        out[:, fine] = np.sqrt(np.diagonal(inverse @ inflated @ inverse, axis1=1, axis2=2)).T
     return out

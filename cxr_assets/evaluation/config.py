@@ -13,3 +13,12 @@ class Hypothesis(BaseModel):
     attribute: str = Field(description="an attribute, or attributes in alphabetical order joined by ×")
     finding: str = Field("all", description="a finding, or 'all' for the pathologies pooled")
     metric: str = "tpr"
+
+    @classmethod
+    def parse(cls, text: str) -> Hypothesis:
+        """From ``attribute``, ``attribute:finding`` or ``attribute:finding:metric``; ``sex*race`` is an intersection too."""
+        attribute, *more = (part.strip() for part in text.split(":"))
+        names = sorted(name.strip() for name in attribute.replace("*", "×").split("×"))
+        if len(more) > 2 or not all([*names, *more]):
+            raise ValueError(f"{text!r}: write attribute, attribute:finding or attribute:finding:metric")
+        return cls(attribute="×".join(names), **dict(zip(("finding", "metric"), more, strict=False)))

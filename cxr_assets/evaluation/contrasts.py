@@ -11,11 +11,14 @@ from cxr_assets.evaluation.cells import OVERALL, ScoredFilms
 from cxr_assets.evaluation.delong import Components, compare, mean_components, structural_components
 from cxr_assets.evaluation.family import benjamini_hochberg
 from cxr_assets.evaluation.resampling import interval
+from cxr_assets.warehouse.manifest import digest_json
 
 NI_MARGIN = 0.01
 CONTRASTS = {
     "arm_a": pl.String,
     "arm_b": pl.String,
+    "learner": pl.String,
+    "evaluation_set": pl.String,
     "finding": pl.String,
     "attribute": pl.String,
     "group": pl.String,
@@ -34,13 +37,18 @@ CONTRASTS = {
     "delong_ci_lo": pl.Float64,
     "delong_ci_hi": pl.Float64,
     "delong_p": pl.Float64,
+    "null_reason": pl.String,
+    "paired_key_hash": pl.String,
 }
 _JOINED = ("levelling_down", "delong_ci_lo", "delong_ci_hi", "delong_p")
 _KEY = ["finding", "attribute", "group", "metric", "quantity"]
 
 
 def contrast_arms(
-    replicates: Sequence[pl.DataFrame], baseline: str, films: Mapping[str, ScoredFilms] | None = None
+    replicates: Sequence[pl.DataFrame],
+    baseline: str,
+    films: Mapping[str, ScoredFilms] | None = None,
+    evaluation_set: str = "test",
 ) -> pl.DataFrame:
     """Every quantity of every arm less that of the baseline arm.
 
@@ -49,24 +57,28 @@ def contrast_arms(
 
     Args:
         replicates: one frame an arm: arm, finding, attribute, group, metric, quantity, replicate (0 is the sample), value.
-        films: predictions of each arm; with them the overall AUROC of each finding is compared by DeLong's test too.
+        films: predictions of each arm; with them the overall AUROC of each finding is compared by DeLong's test too, and
+            arms of other films than the baseline's get values but no difference (``null_reason`` other_films).
 
     Returns:
         One row for each arm but the baseline and each quantity that both have; ``p`` is two-sided, from the share of
-        replicates on the other side of 0; ``p_adj`` is Benjamini and Hochberg's over all rows. ``levelling_down`` of a
-        max–min gap: the group that the baseline served best fell by more than the one it served worst rose, beyond chance.
+        replicates on the other side of 0; ``p_adj`` is Benjamini and Hochberg's over all rows. ``paired_key_hash`` is the
+        digest of the films that both arms scored, None where no films are given. ``levelling_down`` of a max–min gap: the
+        group that the baseline served best fell by more than the one it served worst rose, beyond chance.
     """
     everything = pl.concat(list(replicates))
+    digests = {arm: digest_json(sorted(one.people["study_id"].to_list())) for arm, one in (films or {}).items()}
     base = everything.filter(pl.col("arm") == baseline).drop("arm").rename({"value": "value_b"})
     rows: list[dict[str, object]] = []
     others = everything.filter(pl.col("arm") != baseline).join(base, on=[*_KEY, "replicate"], how="inner")
     for key, part in others.sort("replicate").group_by(["arm", *_KEY], maintain_order=True):
         a, b = part["value"].to_numpy(), part["value_b"].to_numpy()
-        delta = a - b
+        named = dict(zip(["arm_a", *_KEY], key, strict=True))
+        apart = digests.get(named["arm_a"]) != digests.get(baseline)
+        delta = np.full(len(a), np.nan) if apart else a - b
         low, high = interval(delta[1:])
         finite = delta[1:][np.isfinite(delta[1:])]
         tail = min((finite <= 0).mean(), (finite >= 0).mean()) if len(finite) else np.nan
-        named = dict(zip(["arm_a", *_KEY], key, strict=True))
         ni = (
             (None if low is None else low > -NI_MARGIN)
             if named["quantity"] == "overall" and named["metric"] == "auroc"
@@ -76,6 +88,8 @@ def contrast_arms(
             {
                 **named,
                 "arm_b": baseline,
+                "learner": "all",
+                "evaluation_set": evaluation_set,
                 "value_a": _number(a[0]),
                 "value_b": _number(b[0]),
                 "delta": _number(delta[0]),
@@ -85,6 +99,8 @@ def contrast_arms(
                 "p_adj": None,
                 "ni_margin": NI_MARGIN if ni is not None else None,
                 "ni_pass": ni,
+                "null_reason": _why(apart, delta[0], low),
+                "paired_key_hash": None if apart else digests.get(baseline),
             }
         )
     found = pl.DataFrame(rows, schema={k: v for k, v in CONTRASTS.items() if k not in _JOINED})
@@ -97,8 +113,18 @@ def contrast_arms(
         .sort("arm_a", *_KEY)
     )
     return frame.with_columns(
-        p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None)
+        levelling_down=pl.when(pl.col("null_reason").ne_missing("other_films")).then("levelling_down"),
+        p_adj=pl.Series(benjamini_hochberg(frame["p"].to_numpy()), dtype=pl.Float64).fill_nan(None),
     )
+
+
+def _why(apart: bool, delta: float, low: float | None) -> str | None:
+    """Why there is no difference, or none with an interval."""
+    if apart:
+        return "other_films"
+    if np.isnan(delta):
+        return "undefined"
+    return "unstable" if low is None else None
 
 
 def _levelled(replicates: pl.DataFrame, baseline: str) -> pl.DataFrame:

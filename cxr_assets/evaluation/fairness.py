@@ -92,7 +92,7 @@ def score_arm(
             advance(note=finding)
         _score_pooled(whole, thresholds)
         advance()
-    frame = adjust(card.gaps.frame(), declared(card.lattice) if family is None else family)
+    frame = adjust(card.gaps.frame(), declared(divided) if family is None else family)
     primary = (pl.col("threshold_id").is_null() | (pl.col("threshold_id") == (rules[0] if rules else ""))) & (
         pl.col("weight_scheme") == "none"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -12,7 +13,7 @@ from scipy.stats import false_discovery_control
 from cxr_assets.errors import InputError, did_you_mean
 from cxr_assets.evaluation.cells import OVERALL, POOLED, Lattice
 from cxr_assets.evaluation.config import Hypothesis
-from cxr_assets.evaluation.metrics import NO_FINDING, OF_NO_FINDING
+from cxr_assets.evaluation.metrics import COUNT_METRICS, NO_FINDING, OF_NO_FINDING
 from cxr_assets.evaluation.scorecard_tables import GAPS
 
 ALPHA = 0.05
@@ -27,18 +28,37 @@ def declared(lattice: Lattice) -> list[Hypothesis]:
     return [Hypothesis(attribute=g.attribute) for g in lattice.groupings if g.attribute != OVERALL]
 
 
+def refuse_too_few(family: Sequence[Hypothesis] | None, attributes: Sequence[str], permutations: int) -> None:
+    """Raise InputError where no gap of the family could ever be reported, however large: p is 1 / (permutations + 1) at least.
+
+    Args:
+        family: None for that of :func:`declared`, a gap for every intersection of the attributes.
+    """
+    many = 2 ** len(attributes) - 1 if family is None else len(set(family))
+    needed = math.ceil(many / ALPHA) - 1
+    if permutations < needed:
+        raise InputError(
+            f"{permutations} permutations cannot settle a family of {many} declared gaps: Holm's smallest p would be above"
+            f" {ALPHA}. Ask for at least {needed} permutations, or declare fewer gaps."
+        )
+
+
 def refuse_unknown(family: Sequence[Hypothesis], attributes: Sequence[str], findings: Sequence[str]) -> None:
     """Raise InputError for a hypothesis that no scorecard could ever hold, so that a slip of the pen is not a silent pass."""
+    rates = {*COUNT_METRICS, "auroc"}
     known = {
         "×".join(picked) for size in range(1, len(attributes) + 1) for picked in combinations(sorted(attributes), size)
     }
     for one in family:
-        for kind, name, names in (("attribute", one.attribute, known), ("finding", one.finding, {POOLED, *findings})):
+        metrics = rates | ({"underdiagnosis_any"} if one.finding == POOLED else set(OF_NO_FINDING))
+        for kind, name, names in (
+            ("attribute", one.attribute, known),
+            ("finding", one.finding, {POOLED, *findings}),
+            ("metric that is tested", one.metric, metrics - ({"auroc"} if one.finding == POOLED else set())),
+        ):
             if name not in names:
                 hint = did_you_mean(name, names) or f" Known: {', '.join(sorted(names))}."
-                raise InputError(
-                    f"evaluation.family: there is no {kind} {name!r}.{hint} Intersections are alphabetical."
-                )
+                raise InputError(f"declared gaps: there is no {kind} {name!r}.{hint} Intersections are alphabetical.")
 
 
 def adjust(gaps: pl.DataFrame, family: Sequence[Hypothesis]) -> pl.DataFrame:

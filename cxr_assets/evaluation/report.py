@@ -22,7 +22,7 @@ from cxr_assets.plots import data_uri, film_grid
 from cxr_assets.project import Made, Parent, Project, config_digest
 from cxr_assets.synthesis.quality_report import PASS_RATE
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BASELINE = str(Arm(REAL, REAL_ONLY))
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 

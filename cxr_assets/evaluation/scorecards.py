@@ -10,6 +10,7 @@ from cxr_assets.classification.thresholds import RULES, refuse_fitted_rows, rows
 from cxr_assets.errors import CheckError
 from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.fairness import Eligibility, score_arm
+from cxr_assets.evaluation.family import refuse_too_few
 from cxr_assets.keys import Arm
 from cxr_assets.project import Made, Parent, Project
 
@@ -19,6 +20,7 @@ CODE_VERSION = "3"
 def score_predictions(project: Project, arm: Arm) -> Made:
     """Score the predictions of an arm's learners on the test films."""
     settings = project.settings.evaluation
+    refuse_too_few(settings.family, settings.attributes, settings.permutations)
     learners = [learner_keys(arm, learner) for learner in project.learners]
     step = project.step(
         "fairness_scorecard",

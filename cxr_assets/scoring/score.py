@@ -19,6 +19,7 @@ from cxr_assets.evaluation.cells import ScoredFilms, lay_out
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.evaluation.contrasts import CONTRASTS, contrast_arms
 from cxr_assets.evaluation.fairness import score_arm
+from cxr_assets.evaluation.family import refuse_too_few
 from cxr_assets.evaluation.metrics import NO_FINDING
 from cxr_assets.evaluation.scorecard_tables import Eligibility, Scorecard
 from cxr_assets.progress import Progress
@@ -27,7 +28,7 @@ from cxr_assets.scoring.mapping import ColumnMapping, read_mapping
 from cxr_assets.scoring.people import People, read_people
 from cxr_assets.scoring.thresholds import by_rule, operating_points
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def score(
     permutations: int = 1000,
     seed: int = 0,
     eligibility: Eligibility | None = None,
+    family: Sequence[Hypothesis] | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Score the test rows of every model in somebody's predictions. The same input gives the same tables.
@@ -87,6 +89,8 @@ def score(
         patient_id_kind: ``patient``; ``study`` or ``image`` where patients are not known.
         baseline: model that the others are held against; by default the first by name.
         replicates, permutations, seed: of the bootstrap and of the gaps that chance gives.
+        family: gaps declared before anybody looked (Holm); by default the TPR gap over all findings by every attribute and
+            intersection.
 
     Raises:
         InputError: with every fault of the input.
@@ -103,6 +107,8 @@ def score(
     test, validate = intake.split("test"), intake.split("validate")
     refuse_fitted_rows(set(validate["study_id"]), set(test["study_id"]))
     models, findings = _names(test, "model"), _names(test, "finding")
+    family = _family(findings, people.attributes) if family is None else family
+    refuse_too_few(family, people.attributes, permutations)
     if baseline is not None and baseline not in models:
         raise InputError(
             f"baseline {baseline!r} is no model of the test rows.{did_you_mean(baseline, models)}"
@@ -126,7 +132,7 @@ def score(
             seed=seed,
             eligibility=limits,
             patient_kind=patient_id_kind,
-            family=_family(findings, people.attributes),
+            family=family,
             progress=progress,
         )
     contrasts = _contrasts(test, cards, laid, first, notes)
@@ -136,6 +142,7 @@ def score(
         "replicates": replicates,
         "permutations": permutations,
         "seed": seed,
+        "family": None if family is None else [one.model_dump() for one in family],
         **asdict(limits),
     }
     return Scored(

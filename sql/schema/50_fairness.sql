@@ -35,8 +35,8 @@ create table fairness_scorecard.fairness_reliability (
 
 -- One quantity of arm_a less the same of arm_b, patients paired.
 create table report.fairness_contrasts (
-    arm_a varchar, arm_b varchar, finding varchar, attribute varchar, "group" varchar, metric varchar,
-    quantity varchar, value_a double, value_b double, delta double, ci_lo double, ci_hi double, p double, p_adj double,
+    arm_a varchar, arm_b varchar, learner varchar, evaluation_set varchar, finding varchar, attribute varchar,
+    "group" varchar, metric varchar, quantity varchar, value_a double, value_b double, delta double, ci_lo double, ci_hi double, p double, p_adj double,
     ni_margin double, ni_pass boolean, levelling_down boolean, delong_ci_lo double,
-    delong_ci_hi double, delong_p double
+    delong_ci_hi double, delong_p double, null_reason varchar, paired_key_hash varchar
 );

@@ -78,6 +78,8 @@ def test_equal_predictions_have_no_difference_by_delong() -> None:
     cards = [card_of(predictions, people, arm=a).replicates for a in ("a", "b")]
     told = contrast_arms(cards, "b", films).filter(pl.col("delong_p").is_not_null())
     assert told.height == len(FINDINGS) and (told["delong_p"] == 1.0).all()
+    assert told["paired_key_hash"].n_unique() == 1 and told["null_reason"].is_null().all()
+    assert set(told["learner"]) == {"all"} and set(told["evaluation_set"]) == {"test"}
 
 
 def test_arms_scored_on_other_films_are_not_compared_by_delong() -> None:
@@ -85,7 +87,10 @@ def test_arms_scored_on_other_films_are_not_compared_by_delong() -> None:
     fewer = predictions.filter(pl.col("study_id") < "s00200")
     films = {"a": laid_out(predictions, people), "b": lay_out(fewer, people, FINDINGS)}
     cards = [card_of(predictions, people, arm=a).replicates for a in ("a", "b")]
-    assert contrast_arms(cards, "b", films)["delong_p"].is_null().all()
+    frame = contrast_arms(cards, "b", films)
+    nothing = ("delta", "ci_lo", "p", "p_adj", "delong_p", "levelling_down", "paired_key_hash", "ni_pass")
+    assert all(frame[name].is_null().all() for name in nothing)
+    assert set(frame["null_reason"]) == {"other_films"} and frame["value_a"].is_not_null().any()
 
 
 def test_a_finding_of_one_class_is_passed_over() -> None:

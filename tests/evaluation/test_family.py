@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from cxr_assets.errors import InputError
 from cxr_assets.evaluation.cells import lattice
 from cxr_assets.evaluation.config import Hypothesis
-from cxr_assets.evaluation.family import adjust, benjamini_hochberg, declared, holm, refuse_unknown
+from cxr_assets.evaluation.family import adjust, benjamini_hochberg, declared, holm, refuse_too_few, refuse_unknown
 from cxr_assets.evaluation.scorecard_tables import GAPS
 from tests.evaluation.simulate import laid_out, simulated
 
@@ -63,6 +63,35 @@ def test_a_hypothesis_names_the_finding_and_the_metric_too() -> None:
     found = adjust(pl.DataFrame(rows, schema=GAPS), wanted)
     assert found["family"].to_list() == ["exploratory", "confirmatory", "exploratory"]
     assert found["p_adj"][1] == 0.02, "declared twice is declared once"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("sex", ("sex", "all", "tpr")),
+        (" sex * race ", ("race×sex", "all", "tpr")),
+        ("sex×race:edema", ("race×sex", "edema", "tpr")),
+        ("sex:edema:auroc", ("sex", "edema", "auroc")),
+    ],
+)
+def test_a_hypothesis_is_read_from_a_line(text: str, parts: tuple[str, str, str]) -> None:
+    found = Hypothesis.parse(text)
+    assert (found.attribute, found.finding, found.metric) == parts
+
+
+@pytest.mark.parametrize("text", ["", "sex*", "sex::auroc", "sex:edema:auroc:more"])
+def test_half_a_hypothesis_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="attribute:finding:metric"):
+        Hypothesis.parse(text)
+
+
+def test_a_family_that_could_never_be_settled_is_refused() -> None:
+    seven = [Hypothesis(attribute=f"a{i}") for i in range(7)]
+    refuse_too_few(seven, [], 139)
+    refuse_too_few(None, ["age_bin", "race", "sex"], 139)
+    for family, attributes in ((seven, []), (None, ["age_bin", "race", "sex"])):
+        with pytest.raises(InputError, match=r"family of 7 declared gaps.*at least 139"):
+            refuse_too_few(family, attributes, 138)
 
 
 def test_the_larger_the_family_the_less_is_reported() -> None:

@@ -15,7 +15,7 @@ from cxr_assets.scoring.text import Section
 from tests.evaluation.simulate import SMALL, simulated
 
 ODD = "b/../../c|<script>alert(1)</script>&$x$"
-FEW: dict[str, Any] = {"replicates": 40, "permutations": 99, "eligibility": SMALL}
+FEW: dict[str, Any] = {"replicates": 40, "permutations": 149, "eligibility": SMALL}
 FILES = {
     *(f"fairness_{name}.parquet" for name in ("estimates", "gaps", "contrasts", "reliability")),
     *("thresholds.parquet", "report.html", "report.md", "scorecard.json"),

@@ -18,7 +18,18 @@ from tests.scoring.received import received
 
 
 def invoke(*arguments: object) -> Any:
-    few = ["--replicates", 40, "--permutations", 99, "--min-positives", 20, "--min-negatives", 20, "--min-patients", 15]
+    few = [
+        "--replicates",
+        40,
+        "--permutations",
+        149,
+        "--min-positives",
+        20,
+        "--min-negatives",
+        20,
+        "--min-patients",
+        15,
+    ]
     return CliRunner().invoke(app, ["score", *map(str, [*arguments, *few, "--suppress-below", 10])])
 
 
@@ -50,6 +61,23 @@ def test_the_command_reads_a_wide_table_with_a_mapping_and_attributes_from_a_fil
     facts = json.loads((tmp_path / "card" / "scorecard.json").read_text())
     assert facts["attributes"] == ["sex"] and facts["rules"] == ["given"]
     assert [i["file"] for i in facts["inputs"]] == ["wide.parquet", "people.tsv"]
+
+
+def test_only_what_was_declared_is_reported(tmp_path: Path) -> None:
+    received().write_parquet(tmp_path / "preds.parquet")
+    done = invoke(
+        tmp_path / "preds.parquet", "--out", tmp_path / "card", "--declare", "sex*race:edema", "--declare", "sex"
+    )
+    assert done.exit_code == 0, done.output
+    gaps = pl.read_parquet(tmp_path / "card" / "fairness_gaps.parquet").filter(pl.col("family") == "confirmatory")
+    assert sorted(set(gaps.select("attribute", "finding", "metric").rows())) == [
+        ("race×sex", "edema", "tpr"),
+        ("sex", "all", "tpr"),
+    ]
+    for wrong, told in (("sexx", "sexx"), ("sex:edema:youden", "youden"), ("sex:odema", "odema")):
+        done = invoke(tmp_path / "preds.parquet", "--out", tmp_path / "other", "--declare", wrong)
+        assert done.exit_code == 1 and told in str(done.exception) and not (tmp_path / "other").exists()
+    assert invoke(tmp_path / "preds.parquet", "--out", tmp_path / "other", "--declare", "sex::").exit_code == 2
 
 
 def test_wrong_use_of_the_command_is_told_before_anything_is_read(tmp_path: Path) -> None:

@@ -46,7 +46,16 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
         fill = "full" if row["eligible"] else "none"
         axes.plot([row["ci_lo"], row["ci_hi"]], [position, position], color=colour, linewidth=1)
         axes.plot(row["estimate"], position, "o", markersize=3, color=colour, fillstyle=fill)
-    axes.set_yticks(list(at), [f"{g} (n⁺ {n})" for g, n in zip(rows["group"], rows["n_pos"], strict=True)], fontsize=7)
+    axes.set_yticks(
+        list(at),
+        [
+            f"{r['attribute']}: {r['group']} (n⁺ {r['n_pos']})"
+            if "×" not in r["attribute"]
+            else f"{r['group']} (n⁺ {r['n_pos']})"
+            for r in rows.iter_rows(named=True)
+        ],
+        fontsize=7,
+    )
     overall = estimates.filter(
         (pl.col("attribute") == "all")
         & (pl.col("metric") == metric)

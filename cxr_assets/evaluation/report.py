@@ -16,7 +16,7 @@ from cxr_assets.evaluation.contrasts import contrast_arms
 from cxr_assets.evaluation.curves import gap_against_auroc, reliability_curves
 from cxr_assets.evaluation.figures import forest_of_groups, gap_by_arm, intersection_map
 from cxr_assets.evaluation.limits import limits
-from cxr_assets.evaluation.words import tell
+from cxr_assets.evaluation.words import ids, tell
 from cxr_assets.keys import REAL, REAL_ONLY, Arm
 from cxr_assets.plots import data_uri, film_grid
 from cxr_assets.project import Made, Parent, Project, config_digest
@@ -272,10 +272,11 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"figure": _figure, "significant": _significant, "span": _span}
+    environment.filters |= {"figure": _figure, "significant": _significant, "span": _span, "verdict": _verdict}
     studies = project.store.table("studies")
     return environment.from_string(TEMPLATE.read_text()).render(
         spec=project.spec,
+        ids=ids(project.spec.patient_id_kind),
         cohort=project.resolved.cohort,
         studies=studies,
         arms=[str(a) for a in arms],
@@ -310,6 +311,17 @@ def _figure(value: float | None, digits: int = 3) -> str:
 def _significant(value: float | None) -> str:
     """Three significant figures: distances of feature spaces differ by orders of magnitude."""
     return "–" if value is None else f"{value:.3g}"
+
+
+def _verdict(change: dict[str, Any], now: dict[str, Any] | None) -> str:
+    """What became of a group's distance to the others; ``now`` is that distance in the arm itself."""
+    low, high, before = change["ci_lo"], change["ci_hi"], change["value_b"]
+    if low is None or high is None or before is None or low <= 0 <= high:
+        return "not distinguishable from no change"
+    if now is not None and now["ci_lo"] is not None and (now["ci_lo"] > 0 > before or now["ci_hi"] < 0 < before):
+        return "turned round: the group is now " + ("ahead of" if before < 0 else "behind") + " the others"
+    narrower = low > 0 if before < 0 else high < 0
+    return ("narrower" if narrower else "wider") + ", interval excludes 0"
 
 
 def _span(row: dict[str, Any] | None, name: str = "estimate") -> str:

@@ -28,7 +28,7 @@ def print_summary(root: Path) -> None:
         return
     gaps = {a: store.table("fairness_gaps", {"arm": a}) for a in cards}
     subject = subject_of(gaps.get(BASELINE, next(iter(gaps.values()))))
-    table = Table(title="Scorecard: mean over seeds, 95 % intervals by patient", title_justify="left")
+    table = Table(title="Scorecard: mean over seeds, 95 % intervals", title_justify="left")
     name = f"{subject[1]} less others (TPR)" if subject else "group less others"
     for column in ("arm", "seeds", "AUROC", "TPR", "FPR", name, "gaps reported"):
         table.add_column(column)

@@ -29,6 +29,11 @@ def tell(estimates: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
     ]
 
 
+def ids(kind: str) -> str:
+    """What ``patient_id`` stands for, in the plural: the heading of a column must not call films patients."""
+    return "patients" if kind == "patient" else f"{kind} ids"
+
+
 def _span(row: dict[str, Any], name: str = "estimate") -> str:
     if row["ci_lo"] is None:
         return f"{row[name]:.3f} (no interval)"

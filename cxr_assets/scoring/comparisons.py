@@ -56,7 +56,7 @@ def worst_intersections(view: View) -> Section | None:
         f"The {'highest' if falling else 'lowest'} {metric_name(view.metric)} among the large enough groups of each intersection."
         " Somebody is always last: the gaps below say whether it is more than chance."
     ]
-    head = ("model", "finding", "by", "group", "patients", *view.figures_head)
+    head = ("model", "finding", "by", "group", view.ids, *view.figures_head)
     return Section("Which intersections are served worst", text, head, rows)
 
 
@@ -143,11 +143,11 @@ def contrasts(view: View) -> Section | None:
     baseline = view.facts["baseline"]
     names = ("model", "finding", "what", f"{baseline} (baseline)", "this model", "change", "p adj.")
     text = [
-        f"Each model less {baseline}, draw by draw of the same patients; p by false-discovery rate over every row of"
+        f"Each model less {baseline}, draw by draw of the same {view.ids}; p by false-discovery rate over every row of"
         " fairness_contrasts.parquet. A gap that falls is fairer."
         f" Non-inferior: the interval of the AUROC excludes a loss of {NI_MARGIN} or more.",
-        "DeLong p: a second test of the AUROC of one finding, clustered by patient, not adjusted; it takes the training seeds as"
-        " given, where the intervals draw them too. Levelled down: the group that the baseline serves best fell by more than"
+        f"DeLong p: a second test of the AUROC of one finding, clustered by {view.ids}, not adjusted; it takes the training seeds"
+        " as given, where the intervals draw them too. Levelled down: the group that the baseline serves best fell by more than"
         " the one that it serves worst rose, whatever became of the gap.",
     ]
     return Section("Models against each other", text, (*names, "DeLong p", "non-inferior", "levelled down"), rows)

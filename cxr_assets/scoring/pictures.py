@@ -106,7 +106,7 @@ def accuracy_and_fairness(view: View) -> Section | None:
     )
     text = (
         f"TPR gap by {first['attribute']} ({why}), less what chance gives. Up is more accurate, left is fairer; a model further"
-        " left but lower has paid with accuracy. Ellipses hold 95 % of the draws of patients and seeds."
+        f" left but lower has paid with accuracy. Ellipses hold 95 % of the draws of {view.ids} and seeds."
     )
     return Section("Accuracy and fairness", [text], figures=[("Models by AUROC and TPR gap", data_uri(picture))])
 

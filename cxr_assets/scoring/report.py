@@ -57,8 +57,8 @@ def lead(scored: Scored) -> list[str]:
             told.append(f"{model}: no gap declared beforehand could be tested ({_why_not(scored, model)}).")
         elif not found.height:
             told.append(
-                f"{model}: no gap is larger than chance gives ({tests.height} tested, Holm-adjusted, 5 %). That does not show"
-                " that there is none."
+                f"{model}: no gap is shown to be larger than chance gives ({tests.height} tested, Holm-adjusted, 5 %). That"
+                " does not show that there is none."
             )
     return told
 

@@ -72,7 +72,7 @@ def _headline(view: View) -> Section | None:
     pooled = view.estimates.filter((pl.col("attribute") == OVERALL) & (pl.col("finding") == POOLED))
     rows = [[model, *view.figures(pooled.filter(pl.col("arm") == model))] for model in view.models]
     at = (
-        f"TPR and FPR pooled over findings of disease at the thresholds of rule {view.rule!r}"
+        f"TPR and FPR over films of all findings of disease at the thresholds of rule {view.rule!r}"
         if view.rule
         else "No threshold, so no TPR and no FPR"
     )
@@ -108,7 +108,7 @@ def _groups(view: View) -> Section | None:
             part = own.filter((pl.col("arm") == model) & (pl.col("finding") == finding))
             enters = "yes" if part["eligible"].any() else "no"
             rows.append([attribute, group, *sizes, model, finding, *view.figures(part), enters])
-    head = ("attribute", "group", "studies", "patients", "model", "finding", *view.figures_head, "large enough")
+    head = ("attribute", "group", "studies", view.ids, "model", "finding", *view.figures_head, "large enough")
     both = "Read TPR and FPR together: a group may gain in one what it loses in the other."
     all_of = f"Finding {POOLED!r}: findings of disease pooled (AUROC: their mean)."
     text = " ".join([*([both] if view.rule else []), *([all_of] if POOLED in view.findings else [])])
@@ -138,7 +138,7 @@ def _too_small(view: View) -> Section | None:
         " figures are not shown."
         f"{f' The {_MOST_ROWS} largest of {small.height}:' if small.height > _MOST_ROWS else ''}"
     ]
-    head = ("finding", "by", "group", "patients", "positives", "negatives")
+    head = ("finding", "by", "group", view.ids, "positives", "negatives")
     return Section("Groups too small to judge", text, head, rows)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxr_assets.evaluation.words import ids
+
 SMALL = 5
 """Groups of fewer patients are printed as '< 5': a page may be handed on."""
 _NAMES = {
@@ -75,4 +77,4 @@ def reason(code: str) -> str:
 
 def people(kind: str) -> str:
     """What was drawn for the intervals, in the plural."""
-    return "patients" if kind == "patient" else f"{kind} ids (patients are not known)"
+    return ids(kind) if kind == "patient" else f"{ids(kind)} (patients are not known)"

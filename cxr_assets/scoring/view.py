@@ -10,6 +10,7 @@ import polars as pl
 
 from cxr_assets.evaluation.cells import POOLED
 from cxr_assets.evaluation.metrics import NO_FINDING
+from cxr_assets.evaluation.words import ids
 from cxr_assets.scoring.score import Scored
 from cxr_assets.scoring.text import metric_name, span
 
@@ -25,6 +26,11 @@ class View:
     @property
     def facts(self) -> dict[str, Any]:
         return self.scored.facts
+
+    @property
+    def ids(self) -> str:
+        """What is drawn for intervals and counted in groups, in the plural."""
+        return ids(self.facts["settings"]["patient_id_kind"])
 
     @property
     def models(self) -> list[str]:

@@ -109,7 +109,8 @@ def test_reported_gaps_beyond_the_first_five_are_counted(scored: Scored) -> None
 def test_an_empty_hand_is_not_called_fairness() -> None:
     card = score(received().with_columns(score=pl.col("truth") * 0.5 + 0.25), **FEW)
     assert lead(card) == [
-        "model: no gap is larger than chance gives (3 tested, Holm-adjusted, 5 %). That does not show that there is none."
+        "model: no gap is shown to be larger than chance gives (3 tested, Holm-adjusted, 5 %). That does not show that there"
+        " is none."
     ]
 
 

@@ -50,8 +50,8 @@ def calibration_lines(
     large = _newton(x, y, starts, at, classes, slope=False)
     line = _newton(x, y, starts, at, lines, slope=True)
     estimate[2, there], error[2, there] = large[0], _sandwich(x, y, at, key, large, slope=False)[0]
-    estimate[[1, 0]] = _placed(estimate[[1, 0]], there, np.stack(line))
-    error[[1, 0]] = _placed(error[[1, 0]], there, _sandwich(x, y, at, key, line, slope=True))
+    places = np.array([[1], [0]]), there
+    estimate[places], error[places] = np.stack(line), _sandwich(x, y, at, key, line, slope=True)
     for g in there[lines & ~np.isfinite(line[0])]:  # a full step ran away: the careful search, one group at a time
         own = group == g
         one = calibration_line(clipped[own], y[own], who[own])
@@ -60,11 +60,6 @@ def calibration_lines(
 
 
 _HAS_BOTH = ("", "constant_score", "separated")
-
-
-def _placed(whole: np.ndarray, there: np.ndarray, values: np.ndarray) -> np.ndarray:
-    whole[:, there] = values
-    return whole
 
 
 def _reasons(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -69,10 +69,10 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
         people: study_id with one column for every attribute.
 
     Raises:
-        InputError: no rows, a repeated key, a score outside [0, 1], or a truth other than 0, 1 and null.
+        InputError: no rows, a column that lacks or holds text, a row without a key, a repeated key, a score outside [0, 1],
+            or a truth other than 0, 1 and null.
     """
-    if predictions.is_empty():
-        raise InputError("there are no predictions to evaluate: 0 rows.")
+    _refuse_columns(predictions)
     keys = ["learner", "study_id", "finding"]
     if predictions.select(pl.struct(keys).is_duplicated().any()).item():
         raise InputError("predictions hold the same learner, study_id and finding twice. Keep one row of each.")
@@ -112,6 +112,31 @@ def lay_out(predictions: pl.DataFrame, people: pl.DataFrame, findings: Sequence[
     return ScoredFilms(tuple(findings), learners, scores, truth, patient, joined)
 
 
+def _refuse_columns(predictions: pl.DataFrame) -> None:
+    named = ("learner", "study_id", "patient_id", "finding")
+    if lacking := [name for name in (*named, "score", "truth") if name not in predictions.columns]:
+        raise InputError(f"predictions: no column {lacking[0]!r}. There are {', '.join(predictions.columns)}.")
+    if predictions.is_empty():
+        raise InputError("there are no predictions to evaluate: 0 rows.")
+    for name in ("score", "truth"):
+        kind = predictions.schema[name]
+        if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+            raise InputError(
+                f"predictions: {name} is {kind}, not a number. Give probabilities in [0, 1] and truth as 0 or 1."
+            )
+    for name in named:
+        if empty := predictions[name].null_count():
+            raise InputError(
+                f"predictions: {empty} rows have no {name}. Intervals are drawn by patient: fill it in or drop them."
+            )
+
+
+def recorded(values: pl.Series) -> pl.Series:
+    """An attribute as text, null where it is null, empty or ``unknown``."""
+    text = values.cast(pl.String)
+    return text.set(text.is_in(["unknown", ""]).fill_null(True), None)
+
+
 def lattice(films: ScoredFilms, attributes: Sequence[str]) -> Lattice:
     """Overall, every attribute, and every intersection; names of intersections in alphabetical order.
 
@@ -120,8 +145,7 @@ def lattice(films: ScoredFilms, attributes: Sequence[str]) -> Lattice:
     chosen = sorted(attributes)
     codes, names = np.full((len(films.patient), len(chosen)), -1, dtype=np.int64), []
     for column, attribute in enumerate(chosen):
-        values = films.people[attribute].cast(pl.String)
-        known = values.set(values.is_in(["unknown", ""]).fill_null(True), None)
+        known = recorded(films.people[attribute])
         names.append(known.drop_nulls().unique().sort().to_list())
         if names[-1]:
             position = pl.Series(range(len(names[-1])), dtype=pl.Int64)
@@ -143,8 +167,3 @@ def lattice(films: ScoredFilms, attributes: Sequence[str]) -> Lattice:
                 found.append(Grouping("×".join(chosen[c] for c in picked), groups, of_cell[cell], of_cell))
     unknown = ((distinct < 0) * (1 << np.arange(len(chosen)))).sum(axis=1) if chosen else everything
     return Lattice(cell, unknown, tuple(found))
-
-
-def groupings(films: ScoredFilms, attributes: Sequence[str]) -> tuple[Grouping, ...]:
-    """The groupings of :func:`lattice` alone."""
-    return lattice(films, attributes).groupings

@@ -17,7 +17,7 @@ import polars as pl
 
 from cxr_assets.evaluation.calibrated import score_calibration
 from cxr_assets.evaluation.card import Card, Present
-from cxr_assets.evaluation.cells import OVERALL, POOLED, ScoredFilms, lattice
+from cxr_assets.evaluation.cells import OVERALL, POOLED, ScoredFilms, lattice, recorded
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.evaluation.counted import Counted, Pairs, Tally
 from cxr_assets.evaluation.family import adjust, declared, refuse_unknown
@@ -203,9 +203,7 @@ def _any_finding(card: Card, cuts: np.ndarray, rule: str, profile: np.ndarray) -
 
 def _codes(films: ScoredFilms, attribute: str) -> np.ndarray:
     """Bins of an attribute as int64, -1 where it is not known."""
-    values = films.people[attribute].cast(pl.String)
-    known = values.set(values.is_in(["unknown", ""]).fill_null(True), None)
-    return known.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
+    return recorded(films.people[attribute]).rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
 
 
 __all__ = ["NO_FINDING", "OVERALL", "Eligibility", "Hypothesis", "Scorecard", "score_arm"]

@@ -116,6 +116,15 @@ def films_of(
     return ScoredFilms(tuple(findings), learners, scored, known, who, pl.DataFrame(dict(people)))
 
 
+def mixed(seed: int, patients: int = 800) -> ScoredFilms:
+    """Women mostly have the finding that is easily seen, men the other; each is seen as often in both."""
+    rng = np.random.default_rng([seed, 9])
+    female = rng.random(patients) < 0.5
+    truth = rng.random((patients, 2)) < np.where(female[:, None], [0.6, 0.2], [0.2, 0.6])
+    hit = rng.random((patients, 2)) < np.where(truth, [0.9, 0.5], 0.1)
+    return films_of(truth, hit.astype(float), {"sex": np.where(female, "f", "m")}, findings=("edema", "nodule"))
+
+
 def estimate_of(
     card: Scorecard,
     metric: str,

@@ -13,7 +13,7 @@ from cxr_assets.evaluation.calibration import (
     equal_mass_bins,
     expected_calibration_error,
 )
-from cxr_assets.evaluation.cells import ScoredFilms, groupings
+from cxr_assets.evaluation.cells import ScoredFilms, lattice
 from cxr_assets.evaluation.fairness import Eligibility, Scorecard, score_arm
 from cxr_assets.evaluation.scorecard_tables import ESTIMATES, GAPS, RELIABILITY, REPLICATES
 from tests.evaluation.simulate import SMALL, card_of, cuts, estimate_of, films_of, gap_of, laid_out, simulated
@@ -77,7 +77,7 @@ def test_every_row_of_an_odd_cohort_is_a_figure_with_its_interval_or_a_reason(
 def hidden_cells(films: ScoredFilms, attributes: list[str], least: int) -> list[dict[str, str]]:
     """Groups with too few patients of a class, counted by hand."""
     out = []
-    for grouping in groupings(films, attributes)[1:]:
+    for grouping in lattice(films, attributes).groupings[1:]:
         for column, finding in enumerate(films.findings):
             known = ~np.isnan(films.scores[:, :, column]).any(axis=0)
             for at, group in enumerate(grouping.groups):

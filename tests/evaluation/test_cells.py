@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 
 from cxr_assets.errors import InputError
-from cxr_assets.evaluation.cells import groupings, lattice, lay_out
+from cxr_assets.evaluation.cells import lattice, lay_out
 from tests.evaluation.simulate import FINDINGS, films_of, laid_out, simulated
 
 
 def test_every_intersection_is_scored_under_an_alphabetical_name() -> None:
     films = laid_out(*simulated(patients=80))
-    made = {g.attribute: g for g in groupings(films, ["sex", "race"])}
+    made = {g.attribute: g for g in lattice(films, ["sex", "race"]).groupings}
     assert list(made) == ["all", "race", "sex", "race×sex"]
     assert made["race×sex"].groups == tuple(
         sorted(f"{r}×{s}" for r in ("asian", "black", "white") for s in ("female", "male"))
@@ -23,7 +23,7 @@ def test_every_intersection_is_scored_under_an_alphabetical_name() -> None:
 def test_three_attributes_make_seven_groupings_besides_everybody() -> None:
     rng = np.random.default_rng(0)
     people = {name: rng.choice(["x", "y"], 60) for name in ("view", "age", "sex")}
-    made = groupings(films_of(np.ones(60), np.ones(60), people), ["view", "age", "sex"])
+    made = lattice(films_of(np.ones(60), np.ones(60), people), ["view", "age", "sex"]).groupings
     names = [g.attribute for g in made]
     assert names == ["all", "age", "sex", "view", "age×sex", "age×view", "sex×view", "age×sex×view"]
     assert made[-1].groups[0] == "x×x×x" and len(made[-1].groups) == 8
@@ -39,7 +39,7 @@ def test_people_who_are_unknown_are_in_no_group() -> None:
         .otherwise("sex")
     )
     films = laid_out(predictions, hidden)
-    made = {g.attribute: g for g in groupings(films, ["sex", "race"])}
+    made = {g.attribute: g for g in lattice(films, ["sex", "race"]).groupings}
     known = films.people["race"] == "white"
     assert np.array_equal(made["sex"].member >= 0, known.to_numpy())
     assert made["race×sex"].groups == ("white×female", "white×male")
@@ -58,13 +58,13 @@ def test_groups_are_unions_of_cells_and_a_cell_knows_what_is_not_known_of_it() -
 
 def test_an_attribute_of_one_group_is_compared_with_nothing() -> None:
     films = films_of(np.ones(4), np.ones(4), {"sex": ["f", "m", "f", "m"], "site": ["here"] * 4, "race": [None] * 4})
-    made = groupings(films, ["sex", "site", "race"])
+    made = lattice(films, ["sex", "site", "race"]).groupings
     assert [g.attribute for g in made] == ["all", "sex", "sex×site"]
-    assert [g.attribute for g in groupings(films, [])] == ["all"]
+    assert [g.attribute for g in lattice(films, []).groupings] == ["all"]
 
 
 def test_attributes_may_be_numbers() -> None:
-    made = groupings(films_of(np.ones(3), np.ones(3), {"site": [2, 10, None]}), ["site"])
+    made = lattice(films_of(np.ones(3), np.ones(3), {"site": [2, 10, None]}), ["site"]).groupings
     assert made[1].groups == ("10", "2") and made[1].member.tolist() == [1, 0, -1]
 
 
@@ -88,6 +88,10 @@ def test_attributes_may_be_numbers() -> None:
             ),
             "differs from learner to learner",
         ),
+        (lambda p: p.drop("truth"), "no column 'truth'"),
+        (lambda p: p.with_columns(score=pl.lit("high")), "score is String"),
+        (lambda p: p.with_columns(patient_id=pl.lit(None, pl.String)), "60 rows have no patient_id"),
+        (lambda p: p.clear(), "0 rows"),
     ],
 )
 def test_predictions_that_cannot_be_right_are_refused(change: object, message: str) -> None:

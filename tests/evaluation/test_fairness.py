@@ -9,7 +9,6 @@ import pytest
 from fairlearn.metrics import MetricFrame
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_score, roc_auc_score
 
-from cxr_assets.evaluation.cells import ScoredFilms
 from cxr_assets.evaluation.fairness import Eligibility, Hypothesis, Scorecard, score_arm
 from tests.evaluation.simulate import (
     FINDINGS,
@@ -22,6 +21,7 @@ from tests.evaluation.simulate import (
     films_of,
     gap_of,
     laid_out,
+    mixed,
     simulated,
 )
 
@@ -192,8 +192,8 @@ def test_intervals_ignore_duplicated_images_of_a_patient(films: int) -> None:
 
 def test_the_order_of_rows_and_of_findings_changes_nothing(planted: Scorecard) -> None:
     predictions, people = (frame.sample(fraction=1, shuffle=True, seed=3) for frame in simulated(missed=0.5))
-    for mixed, table in zip(tables(card_of(predictions, people)), tables(planted), strict=True):
-        assert mixed.equals(table), "to the last bit"
+    for shuffled, table in zip(tables(card_of(predictions, people)), tables(planted), strict=True):
+        assert shuffled.equals(table), "to the last bit"
     same(card_of(predictions, people, findings=FINDINGS[::-1], attributes=["race", "sex"]), planted)
 
 
@@ -277,15 +277,6 @@ def test_each_group_is_compared_with_all_others(planted: Scorecard) -> None:
     )
     assert row["observed"] == pytest.approx(np.average(deltas, weights=weights)), "Mantel and Haenszel"
     assert row["ci_lo"] < row["observed"] < row["ci_hi"]
-
-
-def mixed(seed: int, patients: int = 800) -> ScoredFilms:
-    """Women mostly have the finding that is easily seen, men the other; each is seen as often in both."""
-    rng = np.random.default_rng([seed, 9])
-    female = rng.random(patients) < 0.5
-    truth = rng.random((patients, 2)) < np.where(female[:, None], [0.6, 0.2], [0.2, 0.6])
-    hit = rng.random((patients, 2)) < np.where(truth, [0.9, 0.5], 0.1)
-    return films_of(truth, hit.astype(float), {"sex": np.where(female, "f", "m")}, findings=("edema", "nodule"))
 
 
 def test_findings_that_are_hard_to_see_make_no_gap_for_those_who_have_them() -> None:

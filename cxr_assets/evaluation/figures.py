@@ -64,6 +64,7 @@ def forest_of_groups(estimates: pl.DataFrame, *, metric: str, finding: str = "al
     )
     if overall.height and overall["estimate"][0] is not None:
         axes.axvline(overall["estimate"][0], color="grey", linestyle=":", linewidth=1)
+    axes.invert_yaxis()
     axes.set_xlabel(
         f"{metric.upper()} with 95 % interval; dotted: all films; hollow: imprecise; {rows.height} worst shown",
         fontsize=8,
@@ -137,5 +138,5 @@ def intersection_map(estimates: pl.DataFrame, *, attribute: str, metric: str = "
     axes.imshow(grid, cmap=colours, aspect="auto", alpha=0.75, vmin=centre - _SPAN, vmax=centre + _SPAN)
     axes.set_xticks(range(len(across)), across, fontsize=8)
     axes.set_yticks(range(len(down)), down, fontsize=8)
-    axes.set_title(f"{metric.upper()} by {attribute}; yellow: all films, red: worse; hatched: imprecise", fontsize=8)
+    axes.set_title(f"{metric.upper()}; yellow: as all films\nred: worse; hatched: imprecise", fontsize=7)
     return figure_png(figure)

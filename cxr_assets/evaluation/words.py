@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from cxr_assets.evaluation.cells import POOLED
 from cxr_assets.evaluation.family import ALPHA, TWINS
-from cxr_assets.evaluation.metrics import NO_FINDING
 
-_POOLED = (pl.col("finding") == "all") & pl.col("primary")
+_POOLED = (pl.col("finding") == POOLED) & pl.col("primary")
 _NAMES = {
     "underdiagnosis_any": "nothing flagged on a film of somebody ill",
     "underdiagnosis": "the label No Finding given to somebody ill",
@@ -90,29 +90,25 @@ def _underdiagnosis(gaps: pl.DataFrame) -> list[str]:
 
 
 def _matched(gaps: pl.DataFrame) -> list[str]:
-    """Whether gaps of single findings shrink at equal prevalence and ages."""
-    key = ["finding", "attribute", "metric"]
+    """Whether the reported gaps by single attributes shrink at equal prevalence and ages."""
     rows = gaps.filter(
-        (pl.col("gap_kind") == "max_min")
-        & pl.col("observed").is_not_null()
+        (pl.col("finding") == POOLED)
         & (pl.col("metric") == "tpr")
-        & (pl.col("finding") != NO_FINDING)
+        & (pl.col("gap_kind") == "max_min")
+        & ~pl.col("attribute").str.contains("×")
     )
-    raw = rows.filter(pl.col("primary"))
-    matched = rows.filter(pl.col("weight_scheme") == "matched").select(*key, after="observed")
-    found = gaps.filter(_POOLED & pl.col("reported"))["attribute"].unique().to_list()
-    both = raw.join(matched, on=key).filter(pl.col("attribute").is_in(found) & ~pl.col("attribute").str.contains("×"))
-    if both.is_empty():
-        return []
-    told = []
-    for (attribute,), part in both.sort("attribute").group_by("attribute", maintain_order=True):
-        before, after = float(part["observed"].to_numpy().mean()), float(part["after"].to_numpy().mean())
-        told.append(
-            f"At equal prevalence and ages, the gap in true-positive rate by {attribute} is {after:.3f} on average over"
-            f" {part.height} findings, {before:.3f} as it stands: "
-            + ("who was filmed does not explain it." if after >= 0.8 * before else "part of it is who was filmed.")
+    matched = rows.filter(pl.col("weight_scheme") == "matched").select("attribute", after="observed")
+    both = rows.filter(pl.col("primary") & pl.col("reported")).join(matched.drop_nulls(), on="attribute")
+    return [
+        f"At equal prevalence and ages, the gap in true-positive rate by {row['attribute']} is {row['after']:.3f}, against"
+        f" {row['observed']:.3f} as it stands: "
+        + (
+            "who was filmed does not explain it."
+            if row["after"] >= 0.8 * row["observed"]
+            else "part of it is who was filmed."
         )
-    return told
+        for row in both.sort("attribute").iter_rows(named=True)
+    ]
 
 
 def _noise(gaps: pl.DataFrame) -> list[str]:

@@ -144,13 +144,16 @@ class Card:
             ends: interval that does not come from the replicates.
             reasons: why a figure is undefined, str ``(groups,)``, empty where it is defined.
         """
-        low, high = ends if ends is not None else percentile_interval(values[1:])
+        hidden = self._hidden(grouping, sizes)
+        low, high = np.full((2, len(hidden)), np.nan) if ends is None else ends
+        if ends is None:
+            told = ~hidden & np.isfinite(values[0])
+            low[told], high[told] = percentile_interval(values[1:, told])
         reason = self._reasons(grouping, metric, values[0], sizes)
         if reasons is not None:
             reason = np.where((reason == "") | (reason == "undefined"), reasons, reason)
         reason[(reason == "") & ~np.isfinite(low)] = "unstable"  # no figure stands without its interval
         gone = reason != ""
-        hidden = self._hidden(grouping, sizes)
         self.estimates.add(
             len(grouping.groups),
             **self.common,

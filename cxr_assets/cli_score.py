@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +111,7 @@ def score(
             "--suppress-below", min=0, help="fewer patients of either class: no figure", rich_help_panel=_STATISTICS
         ),
     ] = 20,
+    format: Annotated[str, typer.Option("--format", help="text or json: what is printed; files are the same")] = "text",
 ) -> None:
     """Score anybody's predictions: figures by group with intervals by patient, gaps beside what chance gives, a report.
 
@@ -127,6 +129,8 @@ def score(
     from cxr_assets.scoring.mapping import read_mapping
     from cxr_assets.scoring.write import refuse_folder
 
+    if format not in ("text", "json"):
+        raise typer.BadParameter(f"--format {format!r}: choose text or json")
     refuse_folder(out)
     named = {
         "columns": dict(_pair(text, "--map", "patient_id=PatientID") for text in maps) if maps else None,
@@ -153,7 +157,7 @@ def score(
         eligibility=Eligibility(min_positives, min_negatives, min_patients, suppress_below),
         progress=Progress(),
     )
-    _print(scored, write_scored(scored, out))
+    _print(scored, write_scored(scored, out), as_json=format == "json")
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:
@@ -183,10 +187,18 @@ def _given(texts: list[str]) -> float | dict[str, float]:
         raise typer.BadParameter("--threshold takes numbers: --threshold edema=0.4, or --threshold 0.5") from None
 
 
-def _print(scored: Scored, folder: Path) -> None:
+def _print(scored: Scored, folder: Path, *, as_json: bool) -> None:
     """What was found, one line a model, and where to read on."""
     from cxr_assets.scoring.report import lead
 
+    if as_json:
+        told = {
+            "found": lead(scored),
+            "reported": scored.gaps.filter("reported").to_dicts(),
+            "report": str(folder / "report.html"),
+        }
+        typer.echo(json.dumps(scored.facts | told, indent=1, ensure_ascii=False))
+        return
     for note in scored.facts["notes"]:
         typer.echo(f"note       {note}")
     for sentence in lead(scored):

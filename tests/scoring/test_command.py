@@ -63,6 +63,16 @@ def test_the_command_reads_a_wide_table_with_a_mapping_and_attributes_from_a_fil
     assert [i["file"] for i in facts["inputs"]] == ["wide.parquet", "people.tsv"]
 
 
+def test_machines_are_told_in_json(tmp_path: Path) -> None:
+    received().write_parquet(tmp_path / "preds.parquet")
+    done = invoke(tmp_path / "preds.parquet", "--out", tmp_path / "card", "--format", "json")
+    told = json.loads(done.stdout)
+    gaps = pl.read_parquet(tmp_path / "card" / "fairness_gaps.parquet").filter("reported")
+    assert [row["attribute"] for row in told["reported"]] == gaps["attribute"].to_list()
+    assert told["report"] == str(tmp_path / "card" / "report.html") and told["settings"]["permutations"] == 149
+    assert invoke(tmp_path / "preds.parquet", "--out", tmp_path / "card", "--format", "xml").exit_code == 2
+
+
 def test_only_what_was_declared_is_reported(tmp_path: Path) -> None:
     received().write_parquet(tmp_path / "preds.parquet")
     done = invoke(

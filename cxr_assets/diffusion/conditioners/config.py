@@ -1,0 +1,55 @@
+"""Settings of demographic conditioners; plain pydantic, so that reading a configuration loads no torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxr_assets.cohorts.demographics import OLDEST
+
+Kind = Literal["none", "demographic_encoder", "hcn", "compdiff"]
+Route = Literal["token", "time", "both"]
+
+
+class ConditionerConfig(BaseModel):
+    """How demographics reach the U-Net; the defaults are published values, except for the drops.
+
+    ``parity`` leaves out what we add (learned nulls of the flat encoder and of the HCN, generation.md §1.6), so that
+    parameter counts are the published ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Kind = "none"
+    width: int = Field(256, ge=1)
+    context_width: int = Field(768, ge=1, description="width of the text states: 768 in SD 1.5, 1024 in SD 2.1")
+    time_width: int = Field(1280, ge=1, description="width of the U-Net's time embedding")
+    route: Route = "token"
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    encode_age: bool = Field(True, description="hcn only: off leaves age in the prompt, and nothing hierarchical")
+    latent: bool = Field(True, description="Gaussian head on the child; hcn and compdiff")
+    composer: Literal["hierarchical", "flat"] = Field("hierarchical", description="compdiff; flat is its control")
+    separate_tokens: bool = Field(False, description="demographic_encoder: a token for each attribute")
+    deep_heads: bool = Field(False, description="demographic_encoder: two-layer classifiers on its tokens")
+    kl_weight: float = Field(0.005, ge=0.0)
+    kl_anneal_steps: int = Field(5000, ge=0)
+    composition_weight: float = Field(0.1, ge=0.0)
+    auxiliary_weight: float = Field(1.0, ge=0.0)
+    soft_age: float | None = Field(None, gt=0.0, description="hcn: spread of soft age targets, in bins; None is hard")
+    max_age: float = Field(OLDEST, gt=0.0, description="compdiff: years that its age head calls 1")
+    drop_text: float = Field(0.10, ge=0.0, lt=1.0)
+    drop_demographics: float = Field(0.10, ge=0.0, lt=1.0)
+    drop_both: float = Field(0.05, ge=0.0, lt=1.0)
+    parity: bool = False
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        if not self.encode_age and self.kind != "hcn":
+            raise ValueError(f"encode_age: false is an option of hcn; {self.kind} always encodes age.")
+        if (self.separate_tokens or self.deep_heads) and self.kind != "demographic_encoder":
+            raise ValueError(f"separate_tokens and deep_heads are options of demographic_encoder, not of {self.kind}.")
+        if self.composer != "hierarchical" and self.kind != "compdiff":
+            raise ValueError(f"composer: {self.composer} is an option of compdiff, not of {self.kind}.")
+        if self.soft_age is not None and self.kind != "hcn":
+            raise ValueError(f"soft_age is an option of hcn, not of {self.kind}.")
+        return self

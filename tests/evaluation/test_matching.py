@@ -12,6 +12,7 @@ from sklearn.metrics import precision_score, recall_score, roc_auc_score
 from cxr_assets.evaluation.cells import ScoredFilms
 from cxr_assets.evaluation.fairness import Eligibility, Scorecard, score_arm
 from cxr_assets.evaluation.matching import Matched, match_groups
+from cxr_assets.evaluation.words import tell
 from tests.evaluation.simulate import cuts, estimate_of, films_of, gap_of
 
 EVERYONE = np.ones(3, dtype=bool)
@@ -136,6 +137,12 @@ def test_a_gap_that_ages_explain_vanishes_when_groups_are_matched(confused: Scor
         assert matched["effective_n"] < women["n_images"]
     by_age = gap_of(confused, "age_bin", "tpr", "edema")
     assert by_age["observed"] > 0.1, "the ages themselves still differ"
+
+
+def test_what_ages_explain_is_told_in_words(confused: Scorecard) -> None:
+    found = confused.gaps.with_columns(reported=pl.col("attribute") == "sex")
+    told = [sentence for sentence in tell(confused.estimates, found) if sentence.startswith("At equal prevalence")]
+    assert len(told) == 1 and "by sex" in told[0] and told[0].endswith("part of it is who was filmed.")
 
 
 def test_matched_figures_are_those_of_scikit_learn_with_the_weights() -> None:

@@ -45,12 +45,12 @@ def test_a_gap_that_is_found_comes_with_what_could_explain_it(planted: Scorecard
     text = said(planted)
     assert "Nothing flagged on a film of somebody ill: most often in black" in text
     assert "could be an artefact of labels alone if" in text
-    assert "3 gaps were declared beforehand and tested as a family (Holm); 3 are larger" in text
+    assert "3 gaps were declared beforehand and tested as a family (Holm); 3 are shown to be larger" in text
 
 
 def test_what_is_not_found_is_not_claimed(fair: Scorecard) -> None:
     text = said(fair)
-    assert "(Holm); 0 are larger than chance gives" in text and "artefact of labels" not in text
+    assert "(Holm); 0 are shown to be larger than chance gives" in text and "artefact of labels" not in text
     assert "is shown to be larger than chance gives." in text
 
 

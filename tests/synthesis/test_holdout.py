@@ -57,7 +57,9 @@ def test_the_same_seed_chooses_the_same_cells_and_a_second_split_others() -> Non
 
 
 def test_the_cell_with_most_real_images_comes_first_and_the_unknown_is_no_cell() -> None:
-    more = pl.DataFrame({"age": ["1"] * 5, "sex": ["0"] * 5, "race": ["1"] * 5, "patient_id": [f"q{i}" for i in range(5)]})
+    more = pl.DataFrame(
+        {"age": ["1"] * 5, "sex": ["0"] * 5, "race": ["1"] * 5, "patient_id": [f"q{i}" for i in range(5)]}
+    )
     people = pl.concat([cube(2), more, more.with_columns(race=pl.lit(None, pl.String))])
     assert choose_held_out(people, 1, rule=FEW) == [("1", "0", "1")]
 

@@ -131,8 +131,8 @@ def _tests(gaps: pl.DataFrame) -> list[str]:
     found = other.filter(pl.col("p_adj") <= 0.05).height
     return [
         f"{declared.height} gaps were declared beforehand and tested as a family (Holm); {int(declared['reported'].sum())}"
-        f" are shown to be larger than chance gives. {other.height} more were looked at (false-discovery rate 5 %): {found} stand out,"
-        " to be confirmed elsewhere."
+        f" are shown to be larger than chance gives. {other.height} more were looked at (false-discovery rate 5 %): {found}"
+        " stand out, to be confirmed elsewhere."
     ]
 
 

@@ -51,9 +51,8 @@ def main() -> None:
         groups=4,
     )
     save_bundle(build_bundle(spec, captions_of(sample_requests(80, 1).studies)), root / "base")
-    from cxr_assets.diffusion.adapters import open_adapter
+    from cxr_assets.diffusion.adapters import method_preset, open_generator
     from cxr_assets.diffusion.device import pick_device
-    from cxr_assets.diffusion.sampling import Sampler
     from cxr_assets.project import Project
     from cxr_assets.synthesis.draw import sampler_settings, stratum_keys, stratum_step
     from dagster_project.automation import END, START
@@ -72,8 +71,9 @@ def main() -> None:
         materialise(["synthetic_images"], tags={START: f"label_lora|{strata[0]}", END: f"label_lora|{strata[-1]}"})
         ranged.append((time.perf_counter() - begun) / len(strata))
         begun = time.perf_counter()
-        sampler = Sampler(open_adapter(project, "label_lora"), sampler_settings(project), device=pick_device("cpu"))
-        for _ in sampler.draw_all([(r, r.prompt, r.seed) for r in requests]):
+        preset = method_preset(project, "label_lora")
+        sampler = open_generator(project, "label_lora").sampler(sampler_settings(project), device=pick_device("cpu"))
+        for _ in sampler.draw_all([(r, r.ask(preset)) for r in requests]):
             continue
         alone.append((time.perf_counter() - begun) / len(strata))
     best, bare = min(ranged), min(alone)

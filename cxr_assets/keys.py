@@ -111,6 +111,26 @@ class Learner:
         return f"{self.backbone}.s{self.seed}"
 
 
+@dataclass(frozen=True, order=True)
+class MethodRun:
+    """A method's preset and the seed it is trained with: ``hcn`` is seed 0, ``hcn-s1`` the same preset with seed 1."""
+
+    preset: str
+    seed: int
+
+    @classmethod
+    def parse(cls, text: str) -> MethodRun:
+        preset, dash, seed = slug(text).rpartition("-s")
+        if not (dash and preset and seed.isdigit()):
+            return cls(text, 0)
+        if not re.fullmatch(r"[1-9]\d{0,3}", seed):
+            raise InputError(f"method {text!r}: further seeds are written -s1, -s2, …; seed 0 has no ending.")
+        return cls(preset, int(seed))
+
+    def __str__(self) -> str:
+        return f"{self.preset}-s{self.seed}" if self.seed else self.preset
+
+
 @dataclass(frozen=True)
 class Grid:
     """All strata of a cohort, finding-major, so that one finding's strata are contiguous."""

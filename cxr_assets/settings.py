@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.phantom.config import PhantomConfig
-from cxr_assets.diffusion.config import Precision, PretrainSettings
+from cxr_assets.diffusion.config import Precision, PretrainSettings, SamplerName
 from cxr_assets.errors import SettingsError
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.keys import slug
@@ -106,7 +106,7 @@ class SynthesisSettings(Frozen):
     methods: list[str] = Field(default=["label_lora"])
     per_stratum: int = Field(4, ge=1, description="images planned for every stratum")
     max_ratio: float = Field(1.0, ge=0, le=4, description="largest mix planned for, synthetic images per real study")
-    sampler: Literal["dpmpp_2m", "ddim", "pndm", "unipc"] = "dpmpp_2m"
+    sampler: SamplerName = Field("dpmpp_2m", description="lcm is for methods that say few_step")
     steps: int = Field(20, ge=1)
     guidance: float = Field(3.0, ge=1.0)
     batch: int = Field(32, ge=1)

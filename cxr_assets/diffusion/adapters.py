@@ -7,13 +7,16 @@ import json
 
 import polars as pl
 
+from cxr_assets.cohorts.demographics import RACES, SEXES, UNKNOWN, age_scheme
 from cxr_assets.diffusion.base import open_base_model
-from cxr_assets.diffusion.bundle import Bundle
 from cxr_assets.diffusion.cache import open_cache
+from cxr_assets.diffusion.conditioners.schema import DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.diffusion.device import pick_device
-from cxr_assets.diffusion.lora import load_lora, save_lora, train_lora
+from cxr_assets.diffusion.generator import Generator, load_generator
+from cxr_assets.diffusion.lora import save_lora, train_lora
 from cxr_assets.errors import StorageError
+from cxr_assets.keys import MethodRun
 from cxr_assets.plots import loss_curve
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.settings import load_preset
@@ -23,9 +26,17 @@ CODE_VERSION = "1"
 
 def method_preset(project: Project, method: str) -> MethodPreset:
     """The preset of a method, the user's own beside ``cxr.yaml`` first, with the project's training overrides on it."""
-    preset = load_preset("methods", method, MethodPreset, project.resolved.presets)
-    over = project.settings.adapter_training
-    return preset.model_copy(update={"train": preset.train.model_copy(update=over.model_dump(exclude_none=True))})
+    run = MethodRun.parse(method)
+    preset = load_preset("methods", run.preset, MethodPreset, project.resolved.presets)
+    over = project.settings.adapter_training.model_dump(exclude_none=True) | ({"seed": run.seed} if run.seed else {})
+    return preset.model_copy(update={"train": preset.train.model_copy(update=over)})
+
+
+def schema_of(project: Project) -> DemographicSchema:
+    """Demographic vocabulary of the cohort's conditioners; one without sexes or races has the tables, never used."""
+    sexes, races = ([w for w in words if w != UNKNOWN] for words in (project.spec.sexes, project.spec.races))
+    edges = age_scheme(project.settings.choices.age_scheme).edges
+    return DemographicSchema(edges, tuple(sexes) or SEXES, tuple(races) or RACES)
 
 
 def train_adapter(project: Project, method: str) -> Made:
@@ -95,9 +106,12 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_adapter(project: Project, method: str) -> Bundle:
-    """The base model with a method's adapter on it."""
+def open_generator(project: Project, method: str) -> Generator:
+    """The base model as a method has taught it. Raises StorageError where the adapter is not made yet."""
     manifest = project.store.manifest("adapter", {"method": method})
     if manifest is None:
         raise StorageError(f"method {method!r} has no adapter under {project.store.root}. Materialise adapter first.")
-    return load_lora(open_base_model(project), project.store.path(manifest.facts["folder"]))
+    preset = method_preset(project, method)
+    return load_generator(
+        open_base_model(project), preset, schema_of(project), project.store.path(manifest.facts["folder"])
+    )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxr_assets.captions.templates import PromptTemplate
+from cxr_assets.captions.wording import Wording
+from cxr_assets.diffusion.conditioners.config import ConditionerConfig
+from cxr_assets.diffusion.weighing.config import UniformWeighing, Weighing
 
 Precision = Literal["fp32", "bf16", "fp16"]
+SamplerName = Literal["dpmpp_2m", "ddim", "pndm", "unipc", "lcm"]
 
 
 class BundleSpec(BaseModel):
@@ -64,22 +71,45 @@ class LoraSettings(BaseModel):
     targets: list[str] = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
+class PriorPreservation(BaseModel):
+    """Keeps the base model's own idea of a film: its latents of a plain prompt enter the loss (Ruiz et al. 2023)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    weight: float = Field(1.0, gt=0.0)
+    films: int = Field(64, ge=1, description="latents drawn with the base model before training")
+    prompt: str = "chest x-ray"
+    steps: int = Field(20, ge=1, description="sampling steps of those latents")
+
+
 class AdapterTraining(BaseModel):
-    """How an adapter is trained."""
+    """How a generator is taught."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     steps: int = Field(1000, ge=1)
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, description="films a step, over all processes and micro-batches")
+    micro_batch: int | Literal["auto"] | None = Field(
+        None, description="films at a time; null: all of a process's share; auto: the most that fits its GPU"
+    )
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     learning_rate: float = 1e-4
+    conditioner_learning_rate: float | None = Field(None, description="of the conditioner; null: the same")
     weight_decay: float = 1e-2
     warmup: int = 50
     schedule: str = "constant_with_warmup"
     min_snr: float | None = 5.0
-    noise_offset: float = 0.0
+    noise_offset: float = Field(0.0, ge=0.0)
+    input_perturbation: float = Field(
+        0.0, ge=0.0, description="extra noise on the noised latent; the target stays (Ning et al. 2023)"
+    )
+    prior: PriorPreservation | None = None
     caption_dropout: float = Field(0.1, ge=0.0, lt=1.0)
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
+    attention: Literal["sdpa", "xformers", "sliced"] = "sdpa"
+    compile: bool = False
     checkpoint_every: int = 100
+    validate_every: int = Field(0, ge=0, description="steps between validation losses and grids; 0: at the end alone")
     seed: int = 0
 
 
@@ -89,5 +119,34 @@ class MethodPreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
     source: str = ""
+    wording: Wording = Wording()
+    conditioner: ConditionerConfig = ConditionerConfig()
+    weighing: Weighing = UniformWeighing()
+    tune: Literal["lora", "full"] = Field("lora", description="of the U-Net: low-rank adapters, or all its weights")
+    text_encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora: LoraSettings = LoraSettings()
+    text_lora: LoraSettings = LoraSettings(rank=8, alpha=8, targets=["q_proj", "k_proj", "v_proj", "out_proj"])
     train: AdapterTraining = AdapterTraining()
+    demographic_guidance: float | None = Field(
+        None, description="scale of the conditioner in guidance with two scales; null: one scale for text and tokens"
+    )
+    few_step: bool = Field(False, description="distilled for the few-step sampler lcm")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.demographic_guidance is not None and self.conditioner.kind == "none":
+            raise ValueError("demographic_guidance needs a conditioner: with kind none, guidance has one scale.")
+        if self.demographic_guidance is not None and self.few_step:
+            raise ValueError("few_step adapters are guided by one scale: leave demographic_guidance out.")
+        return self
+
+    @property
+    def caption_attributes(self) -> tuple[str, ...]:
+        """Attributes that stand in training captions."""
+        return self.wording.in_captions(self.conditioner.carries)
+
+    def prompt(self, labels: Sequence[str], *, age: float | None, sex: str | None, race: str | None) -> str:
+        """Prompt for a film of these findings and this person, without what the conditioner carries."""
+        person: dict[str, Any] = {"age": age, "sex": sex, "race": race}
+        written = self.wording.in_prompts(self.conditioner.carries)
+        return PromptTemplate().render(labels, **{name: person[name] for name in written})

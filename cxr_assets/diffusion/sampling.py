@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +12,31 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from cxr_assets.diffusion.bundle import Bundle
-from cxr_assets.diffusion.config import Precision
+from cxr_assets.diffusion.conditioners.blocks import Conditioner
+from cxr_assets.diffusion.conditioners.guidance import guided
+from cxr_assets.diffusion.conditioners.routing import added_to_time, with_tokens
+from cxr_assets.diffusion.config import Precision, SamplerName
 from cxr_assets.diffusion.device import autocast
 from cxr_assets.errors import InputError
 from cxr_assets.progress import Progress
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one film is asked to be. The person is for a conditioner to see; None is unknown."""
+
+    prompt: str
+    seed: int
+    age: float | None = None
+    sex: str | None = None
+    race: str | None = None
 
 
 class SamplerSettings(BaseModel):
     """How images are drawn; one model for validation and synthesis, so that they cannot drift apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    sampler: Literal["dpmpp_2m", "ddim", "pndm", "unipc"] = "dpmpp_2m"
+    sampler: SamplerName = "dpmpp_2m"
     steps: int = 20
     guidance: float = 3.0
     batch: int = 32
@@ -32,14 +47,20 @@ class SamplerSettings(BaseModel):
 
 def make_scheduler(bundle: Bundle, name: str) -> Any:
     """A diffusers scheduler over the base model's noise schedule."""
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
+    from diffusers import (
+        DDIMScheduler,
+        DPMSolverMultistepScheduler,
+        LCMScheduler,
+        PNDMScheduler,
+        UniPCMultistepScheduler,
+    )
 
     config = bundle.scheduler.config
     if name == "dpmpp_2m":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
     if name == "pndm":  # as Stable Diffusion sets it; the Runge-Kutta start costs steps and fails below four
         return PNDMScheduler.from_config(config, skip_prk_steps=True)
-    known = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler}
+    known: dict[str, Any] = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler, "lcm": LCMScheduler}
     if name not in known:
         raise InputError(f"sampler {name!r} is none of dpmpp_2m, pndm, {', '.join(known)}.")
     return known[name].from_config(config)
@@ -58,13 +79,29 @@ class Sampler:
     """Draws films with one bundle; text states of a prompt are computed once.
 
     The pipeline is diffusers' own ``StableDiffusionPipeline``: what it returns for an adapter is what anybody gets who
-    loads the adapter in plain diffusers.
+    loads the adapter in plain diffusers. A conditioner's tokens go after the text's, and its null tokens after those
+    of the negative prompt.
+
+    Args:
+        conditioner: in evaluation mode; None where demographics stand in the prompt alone.
+        demographic_guidance: scale of the demographics in guidance with two scales, of which ``settings.guidance`` is
+            the text's; None guides both by one.
     """
 
-    def __init__(self, bundle: Bundle, settings: SamplerSettings, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: SamplerSettings,
+        *,
+        device: torch.device,
+        conditioner: Conditioner | None = None,
+        demographic_guidance: float | None = None,
+    ) -> None:
         self.bundle = bundle.to(device)
         self.settings = settings
         self.device = device
+        self.conditioner = None if conditioner is None else conditioner.to(device).eval()
+        self.demographic_guidance = demographic_guidance
         self.pipe = bundle.pipeline()
         self.pipe.scheduler = make_scheduler(bundle, settings.sampler)
         self._states: dict[str, Tensor] = {}
@@ -80,41 +117,74 @@ class Sampler:
         return self._states[prompt]
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    def draw(self, asks: Sequence[Ask]) -> np.ndarray:
         """Films of one batch: uint8, shape ``(n, resolution, resolution)``.
 
         A short batch is padded to the configured size with copies of its last row: matrix kernels choose their
         summation order by shape, and equal shapes make an image's bytes independent of what stands beside it.
         """
         s = self.settings
-        if not 0 < len(prompts) == len(seeds) <= s.batch:
-            raise InputError(
-                f"a batch holds 1 to {s.batch} prompts with a seed each, got {len(prompts)} and {len(seeds)}."
-            )
-        padding = s.batch - len(prompts)
-        prompts, seeds = [*prompts, *[prompts[-1]] * padding], [*seeds, *[seeds[-1]] * padding]
+        if not 0 < len(asks) <= s.batch:
+            raise InputError(f"a batch holds 1 to {s.batch} films, got {len(asks)}.")
+        padded = [*asks, *[asks[-1]] * (s.batch - len(asks))]
         side = s.resolution // self.bundle.vae_factor
-        shape = (self.bundle.unet.config.in_channels, side, side)
-        context = torch.stack([self.states(p) for p in prompts])
-        empty = self.states(s.negative_prompt).expand(len(prompts), -1, -1)
+        noise = initial_noise([ask.seed for ask in padded], (self.bundle.unet.config.in_channels, side, side))
+        text = torch.stack([self.states(ask.prompt) for ask in padded])
+        empty = self.states(s.negative_prompt).expand(len(padded), -1, -1)
+        people, nobody, time = self._condition(padded)
         with autocast(self.device, s.precision):
-            images = self.pipe(
-                prompt_embeds=context,
-                negative_prompt_embeds=empty if s.guidance > 1 else None,
-                latents=initial_noise(seeds, shape).to(self.device),
-                num_inference_steps=s.steps,
-                guidance_scale=s.guidance,
-                height=s.resolution,
-                width=s.resolution,
-                output_type="np",
-            ).images
-        return to_grey(images)[: len(prompts) - padding]
+            if self.demographic_guidance is not None:
+                images = self._two_scales(noise.to(self.device), text, empty, people, nobody, time)
+            else:
+                guides = s.guidance > 1
+                if time is not None and guides:
+                    time = torch.cat([torch.zeros_like(time), time])
+                with added_to_time(self.bundle.unet, time):
+                    images = self.pipe(
+                        prompt_embeds=with_tokens(text, people),
+                        negative_prompt_embeds=with_tokens(empty, nobody) if guides else None,
+                        latents=noise.to(self.device),
+                        generator=[torch.Generator().manual_seed(ask.seed + 1) for ask in padded],  # lcm adds noise
+                        num_inference_steps=s.steps,
+                        guidance_scale=s.guidance,
+                        height=s.resolution,
+                        width=s.resolution,
+                        output_type="np",
+                    ).images
+        return to_grey(images)[: len(asks)]
 
-    def draw_all(
-        self, requests: Iterator[tuple[Any, str, int]] | Sequence[tuple[Any, str, int]]
-    ) -> Iterator[tuple[Any, np.ndarray]]:
-        """Films of any number of requests ``(tag, prompt, seed)``, in order, in full batches."""
-        waiting: list[tuple[Any, str, int]] = []
+    def _condition(self, asks: Sequence[Ask]) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Tokens of the people asked for, tokens of nobody, and what is added to the time embedding."""
+        if self.conditioner is None:
+            return None, None, None
+        people = self.conditioner.schema.encode([a.age for a in asks], [a.sex for a in asks], [a.race for a in asks])
+        seen = self.conditioner(people.to(self.device))
+        return seen.tokens, self.conditioner.unconditional(len(asks)), seen.time
+
+    def _two_scales(
+        self, latents: Tensor, text: Tensor, empty: Tensor, people: Tensor | None, nobody: Tensor | None, time: Any
+    ) -> np.ndarray:
+        """Guidance with a scale for the text and one for the demographics: three predictions a step."""
+        s, pipe, scale = self.settings, self.pipe, self.demographic_guidance
+        assert scale is not None
+        context = torch.cat([with_tokens(empty, nobody), with_tokens(text, nobody), with_tokens(text, people)])
+        added = None if time is None else torch.cat([torch.zeros_like(time), torch.zeros_like(time), time])
+        pipe.scheduler.set_timesteps(s.steps, device=self.device)
+        latents = latents * pipe.scheduler.init_noise_sigma
+        with added_to_time(self.bundle.unet, added):
+            for t in pipe.scheduler.timesteps:
+                seen = pipe.scheduler.scale_model_input(torch.cat([latents] * 3), t)
+                predicted = self.bundle.unet(seen, t, encoder_hidden_states=context, return_dict=False)[0]
+                plain, by_text, by_both = predicted.chunk(3)
+                noise = guided(plain, by_text, by_both, s.guidance, scale)
+                latents = pipe.scheduler.step(noise, t, latents, return_dict=False)[0]
+        pixels = self.bundle.vae.decode(latents / self.bundle.vae.config.scaling_factor, return_dict=False)[0]
+        found: np.ndarray = pipe.image_processor.postprocess(pixels, output_type="np")
+        return found
+
+    def draw_all(self, requests: Iterable[tuple[Any, Ask]]) -> Iterator[tuple[Any, np.ndarray]]:
+        """Films of any number of requests ``(tag, ask)``, in order, in full batches."""
+        waiting: list[tuple[Any, Ask]] = []
         for request in requests:
             waiting.append(request)
             if len(waiting) == self.settings.batch:
@@ -123,9 +193,9 @@ class Sampler:
         if waiting:
             yield from self._flush(waiting)
 
-    def _flush(self, waiting: list[tuple[Any, str, int]]) -> Iterator[tuple[Any, np.ndarray]]:
-        films = self.draw([w[1] for w in waiting], [w[2] for w in waiting])
-        yield from ((w[0], film) for w, film in zip(waiting, films, strict=True))
+    def _flush(self, waiting: list[tuple[Any, Ask]]) -> Iterator[tuple[Any, np.ndarray]]:
+        films = self.draw([ask for _, ask in waiting])
+        yield from ((tag, film) for (tag, _), film in zip(waiting, films, strict=True))
 
 
 def to_grey(images: np.ndarray) -> np.ndarray:
@@ -146,7 +216,7 @@ def sample_prompts(
     sampler = Sampler(bundle, settings, device=device)
     films = []
     with (progress or Progress(quiet=True)).task("sample", len(prompts)) as advance:
-        for _, film in sampler.draw_all([(i, p, s) for i, (p, s) in enumerate(zip(prompts, seeds, strict=True))]):
+        for _, film in sampler.draw_all([(None, Ask(p, s)) for p, s in zip(prompts, seeds, strict=True)]):
             films.append(film)
             advance()
     return np.stack(films)

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from cxr_assets.diffusion.adapters import open_adapter
+from cxr_assets.diffusion.adapters import method_preset, open_generator
 from cxr_assets.diffusion.device import pick_device
-from cxr_assets.diffusion.sampling import Sampler, SamplerSettings
+from cxr_assets.diffusion.sampling import SamplerSettings
 from cxr_assets.errors import InputError
 from cxr_assets.keys import Stratum
 from cxr_assets.project import Made, Parent, Project, Step
@@ -149,11 +149,13 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
     adapter = project.store.manifest("adapter", {"method": method})
     assert adapter is not None  # _jobs has asked for it
     settings = sampler_settings(project)
-    bundle = open_adapter(project, method)
-    sampler = Sampler(bundle, settings, device=pick_device(project.settings.device))
+    preset = method_preset(project, method)
+    generator = open_generator(project, method)
+    sampler = generator.sampler(settings, device=pick_device(project.settings.device))
+    bundle = generator.bundle
     total = sum(len(job.requests) for job in due)
     films: dict[int, list[np.ndarray]] = {number: [] for number in range(len(due))}
-    wanted = [(n, r.prompt, r.seed) for n, job in enumerate(due) for r in job.requests]
+    wanted = [(n, r.ask(preset)) for n, job in enumerate(due) for r in job.requests]
     empty = [n for n, job in enumerate(due) if not job.requests]
     with project.progress.task(f"synthesise {method}", total) as advance:
         for number in empty:

@@ -14,10 +14,10 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.errors import InputError
 
 Cell = tuple[str, ...]
-ATTRIBUTES = ("age", "sex", "race")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cxr_assets.captions.templates import PromptTemplate
+from cxr_assets.diffusion.config import MethodPreset
+from cxr_assets.diffusion.sampling import Ask
 from cxr_assets.keys import Grid, Stratum
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.training import derive_seed
@@ -150,6 +153,20 @@ class ImageRequest:
     labels: tuple[str, ...]
     prompt: str
     seed: int
+
+    @property
+    def person(self) -> dict[str, Any]:
+        """Age, sex and race as a prompt or a conditioner takes them; None is unknown."""
+        known = self.stratum.age != "unknown"
+        return {
+            "age": self.age_years if known else None,
+            "sex": _or_none(self.stratum.sex),
+            "race": _or_none(self.stratum.race),
+        }
+
+    def ask(self, preset: MethodPreset) -> Ask:
+        """What a method's generator is asked for."""
+        return Ask(preset.prompt(self.labels, **self.person), self.seed, **self.person)
 
 
 def age_range(bin_slug: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from cxr_assets.diffusion.bundle import Bundle, load_bundle
 from cxr_assets.diffusion.config import AdapterTraining, LoraSettings
 from cxr_assets.diffusion.latents import Posteriors, encode_captions
 from cxr_assets.diffusion.lora import WEIGHTS, add_lora, load_lora, save_lora, train_lora
-from cxr_assets.diffusion.sampling import Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
+from cxr_assets.diffusion.sampling import Ask, Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
 from cxr_assets.training import TrainLoop
 from tests.helpers import CAPTIONS, CPU, QUIET, tiny_bundle, weights_digest
 
@@ -93,9 +93,9 @@ def test_plain_diffusers_draws_the_film_that_we_draw(tmp_path: Path, tiny_base: 
     save_lora(bundle, tmp_path / "adapter")
     settings = SamplerSettings(steps=3, guidance=3.0, batch=1, resolution=64)
     base = load_bundle(str(tiny_base))
-    plain_film = Sampler(base, settings, device=CPU).draw([CAPTIONS[0]], [11])
+    plain_film = Sampler(base, settings, device=CPU).draw([Ask(CAPTIONS[0], 11)])
     ours = Sampler(load_lora(load_bundle(str(tiny_base)), tmp_path / "adapter"), settings, device=CPU).draw(
-        [CAPTIONS[0]], [11]
+        [Ask(CAPTIONS[0], 11)]
     )
 
     pipe = StableDiffusionPipeline.from_pretrained(tiny_base, safety_checker=None, dtype=torch.float32)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from cxr_assets.diffusion.bundle import load_bundle
-from cxr_assets.diffusion.sampling import Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
+from cxr_assets.diffusion.sampling import Ask, Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
 from cxr_assets.errors import InputError
 from tests.helpers import CAPTIONS, CPU, tiny_bundle
 
@@ -21,12 +22,16 @@ def base(tiny_base: Path) -> Path:
     return tiny_base
 
 
+def asks(prompts: Sequence[str], seeds: Sequence[int]) -> list[Ask]:
+    return [Ask(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+
 def sampler(base: Path, **changed: object) -> Sampler:
     return Sampler(load_bundle(str(base)), SETTINGS.model_copy(update=changed), device=CPU)
 
 
 def drawn(one: Sampler) -> np.ndarray:
-    requests = [(i, p, s) for i, (p, s) in enumerate(zip(PROMPTS, SEEDS, strict=True))]
+    requests = list(enumerate(asks(PROMPTS, SEEDS)))
     tags, films = zip(*one.draw_all(requests), strict=True)
     assert list(tags) == list(range(7))
     return np.stack(films)
@@ -34,19 +39,19 @@ def drawn(one: Sampler) -> np.ndarray:
 
 def test_the_same_seed_draws_the_same_bytes_and_another_another_film(base: Path) -> None:
     first, second = sampler(base), sampler(base)
-    films = first.draw(PROMPTS[:2], SEEDS[:2])
-    assert films.tobytes() == second.draw(PROMPTS[:2], SEEDS[:2]).tobytes()
-    assert films.tobytes() != second.draw(PROMPTS[:2], [1, 2]).tobytes()
-    assert films.tobytes() != second.draw(PROMPTS[1:3], SEEDS[:2]).tobytes(), "the prompt shows"
+    films = first.draw(asks(PROMPTS[:2], SEEDS[:2]))
+    assert films.tobytes() == second.draw(asks(PROMPTS[:2], SEEDS[:2])).tobytes()
+    assert films.tobytes() != second.draw(asks(PROMPTS[:2], [1, 2])).tobytes()
+    assert films.tobytes() != second.draw(asks(PROMPTS[1:3], SEEDS[:2])).tobytes(), "the prompt shows"
 
 
 def test_a_film_hangs_on_no_neighbour_and_no_place_in_its_batch(base: Path) -> None:
     one = sampler(base)
-    alone = one.draw([PROMPTS[0]], [SEEDS[0]])[0]
+    alone = one.draw(asks([PROMPTS[0]], [SEEDS[0]]))[0]
     for place in range(4):
         prompts, seeds = [CAPTIONS[1]] * 4, [7, 8, 9, 10]
         prompts[place], seeds[place] = PROMPTS[0], SEEDS[0]
-        assert np.array_equal(one.draw(prompts, seeds)[place], alone)
+        assert np.array_equal(one.draw(asks(prompts, seeds))[place], alone)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
@@ -58,18 +63,18 @@ def test_a_film_does_not_depend_on_the_size_of_the_batch(base: Path, batch: int)
 
 def test_a_batch_that_is_not_full_returns_only_what_was_asked(base: Path) -> None:
     one = sampler(base)
-    assert one.draw(PROMPTS[:1], SEEDS[:1]).shape == (1, 64, 64)
+    assert one.draw(asks(PROMPTS[:1], SEEDS[:1])).shape == (1, 64, 64)
     assert list(one.draw_all([])) == []
-    for prompts, seeds in ((PROMPTS[:5], SEEDS[:5]), ([], []), (PROMPTS[:2], SEEDS[:1])):
-        with pytest.raises(InputError, match="1 to 4 prompts"):
-            one.draw(prompts, seeds)
+    for many in (5, 0):
+        with pytest.raises(InputError, match="1 to 4 films"):
+            one.draw(asks(PROMPTS[:many], SEEDS[:many]))
 
 
 @pytest.mark.parametrize("name", ["dpmpp_2m", "ddim", "pndm", "unipc"])
 def test_every_sampler_draws(base: Path, name: str) -> None:
-    films = sampler(base, sampler=name).draw(PROMPTS[:2], SEEDS[:2])
+    films = sampler(base, sampler=name).draw(asks(PROMPTS[:2], SEEDS[:2]))
     assert films.shape == (2, 64, 64) and films.dtype == np.uint8 and films.std() > 0
-    assert films.tobytes() == sampler(base, sampler=name).draw(PROMPTS[:2], SEEDS[:2]).tobytes()
+    assert films.tobytes() == sampler(base, sampler=name).draw(asks(PROMPTS[:2], SEEDS[:2])).tobytes()
 
 
 def test_an_unknown_sampler_is_refused() -> None:
@@ -84,9 +89,9 @@ def test_samplers_keep_the_noise_schedule_of_the_base_model() -> None:
 
 
 def test_guidance_one_needs_no_empty_prompt_and_more_of_it_changes_the_film(base: Path) -> None:
-    plain, guided = (sampler(base, guidance=g).draw(PROMPTS[:1], SEEDS[:1]) for g in (1.0, 3.0))
+    plain, guided = (sampler(base, guidance=g).draw(asks(PROMPTS[:1], SEEDS[:1])) for g in (1.0, 3.0))
     assert not np.array_equal(plain, guided)
-    negative = sampler(base, guidance=3.0, negative_prompt="edema").draw(PROMPTS[:1], SEEDS[:1])
+    negative = sampler(base, guidance=3.0, negative_prompt="edema").draw(asks(PROMPTS[:1], SEEDS[:1]))
     assert not np.array_equal(negative, guided)
 
 

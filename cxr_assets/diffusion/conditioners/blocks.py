@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.diffusion.conditioners.config import ConditionerConfig
 from cxr_assets.diffusion.conditioners.losses import (
     annealed,
@@ -17,7 +18,7 @@ from cxr_assets.diffusion.conditioners.losses import (
     masked_mean,
     weighted_auxiliary,
 )
-from cxr_assets.diffusion.conditioners.schema import ATTRIBUTES, DemographicBatch, DemographicSchema
+from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 from cxr_assets.errors import InputError
 
 HIDDEN = 512
@@ -80,10 +81,9 @@ class Conditioner(nn.Module, ABC):
         *,
         tokens: int,
         summary: int,
-        carries: tuple[str, ...] = ATTRIBUTES,
     ) -> None:
         super().__init__()
-        self.config, self.schema, self.carries = config, schema, carries
+        self.config, self.schema, self.carries = config, schema, config.carries
         self.n_tokens = 0 if config.route == "time" else tokens
         self.classes = {"age": len(schema.age_edges), "sex": len(schema.sexes), "race": len(schema.races)}
         self.time_route = None if config.route == "token" else zero_linear(summary, config.time_width)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.diffusion.conditioners.blocks import (
     AttributeTable,
     Composed,
@@ -21,7 +22,7 @@ from cxr_assets.diffusion.conditioners.blocks import (
 from cxr_assets.diffusion.conditioners.config import ConditionerConfig
 from cxr_assets.diffusion.conditioners.hcn import PairComposer
 from cxr_assets.diffusion.conditioners.losses import age_loss, age_sinusoid, joint_index
-from cxr_assets.diffusion.conditioners.schema import ATTRIBUTES, DemographicBatch, DemographicSchema
+from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 
 SINUSOID = 128
 FLAT_HIDDEN = 664

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.cohorts.demographics import OLDEST
 
 Kind = Literal["none", "demographic_encoder", "hcn", "compdiff"]
@@ -41,6 +42,13 @@ class ConditionerConfig(BaseModel):
     drop_demographics: float = Field(0.10, ge=0.0, lt=1.0)
     drop_both: float = Field(0.05, ge=0.0, lt=1.0)
     parity: bool = False
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Attributes that reach the U-Net through the conditioner, and are therefore left out of the prompt."""
+        if self.kind == "none":
+            return ()
+        return ATTRIBUTES if self.encode_age else ATTRIBUTES[1:]
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:

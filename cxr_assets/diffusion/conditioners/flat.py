@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.diffusion.conditioners.blocks import (
     HIDDEN,
     INIT_STD,
@@ -18,7 +19,7 @@ from cxr_assets.diffusion.conditioners.blocks import (
     block,
 )
 from cxr_assets.diffusion.conditioners.config import ConditionerConfig
-from cxr_assets.diffusion.conditioners.schema import ATTRIBUTES, DemographicBatch, DemographicSchema
+from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 
 
 class DemographicEncoder(Conditioner):

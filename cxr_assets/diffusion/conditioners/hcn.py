@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.diffusion.conditioners.blocks import (
     AttributeTable,
     Composed,
@@ -20,7 +21,7 @@ from cxr_assets.diffusion.conditioners.blocks import (
 )
 from cxr_assets.diffusion.conditioners.config import ConditionerConfig
 from cxr_assets.diffusion.conditioners.losses import soft_age_targets
-from cxr_assets.diffusion.conditioners.schema import ATTRIBUTES, DemographicBatch, DemographicSchema
+from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 
 
 class PairComposer(nn.Module):
@@ -43,8 +44,8 @@ class HierarchicalConditioner(Conditioner):
     """One token from the child of three pairs of attributes; from sex and race alone where age stays in the prompt."""
 
     def __init__(self, config: ConditionerConfig, schema: DemographicSchema) -> None:
-        carries = ATTRIBUTES if config.encode_age else ATTRIBUTES[1:]
-        super().__init__(config, schema, tokens=1, summary=config.width, carries=carries)
+        carries = config.carries
+        super().__init__(config, schema, tokens=1, summary=config.width)
         self.learned_nulls = not config.parity
         width, context = config.width, config.context_width
         self.tables = nn.ModuleDict(

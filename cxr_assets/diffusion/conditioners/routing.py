@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 
-def with_tokens(text: Tensor, tokens: Tensor) -> Tensor:
+def with_tokens(text: Tensor, tokens: Tensor | None) -> Tensor:
     """Cross-attention context: the text's states, then the demographic tokens.
 
     Args:
         text: shape ``(B, L, C)``.
-        tokens: shape ``(B, n, C)``.
+        tokens: shape ``(B, n, C)``; None adds none.
 
     Returns:
         Shape ``(B, L + n, C)``, dtype and device of ``text``.
     """
-    return torch.cat([text, tokens.to(text)], dim=1)
+    return text if tokens is None else torch.cat([text, tokens.to(text)], dim=1)
 
 
 @contextmanager

@@ -14,9 +14,6 @@ from cxr_assets.cohorts.demographics import OLDEST, RACES, SEXES, UNKNOWN, AgeSc
 from cxr_assets.errors import InputError, did_you_mean
 from cxr_assets.warehouse.manifest import digest_json
 
-ATTRIBUTES: tuple[str, ...] = ("age", "sex", "race")
-"""Column order of every mask over attributes."""
-
 
 @dataclass(frozen=True)
 class DemographicBatch:

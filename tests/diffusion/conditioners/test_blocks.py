@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.diffusion.conditioners.blocks import Conditioner, GaussianHead
 from cxr_assets.diffusion.conditioners.build import build_conditioner
 from cxr_assets.diffusion.conditioners.config import ConditionerConfig
 from cxr_assets.diffusion.conditioners.losses import composition_loss
-from cxr_assets.diffusion.conditioners.schema import ATTRIBUTES, DemographicSchema
+from cxr_assets.diffusion.conditioners.schema import DemographicSchema
 from cxr_assets.errors import InputError
 
 SCHEMA = DemographicSchema(races=("white", "black", "asian", "hispanic"))

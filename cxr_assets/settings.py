@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cxr_assets.cohorts.base import CurateSettings
 from cxr_assets.cohorts.choices import Choices
 from cxr_assets.cohorts.phantom.config import PhantomConfig
-from cxr_assets.diffusion.config import Precision, PretrainSettings, SamplerName
+from cxr_assets.diffusion.config import Precision, PretrainSettings, SamplerName, TrainingPrecision
 from cxr_assets.errors import SettingsError
 from cxr_assets.evaluation.config import Hypothesis
 from cxr_assets.keys import slug
@@ -85,6 +85,9 @@ class DiffusionSettings(Frozen):
     )
     revision: str | None = None
     offline: bool = False
+    accelerate: Path | None = Field(
+        None, description="configuration of accelerate (docs/gpus.md); training then runs in the processes it describes"
+    )
     resolution: int = 128
     precision: Precision = "fp32"
     pretrain: PretrainSettings = PretrainSettings()
@@ -96,23 +99,47 @@ class AdapterOverrides(Frozen):
     steps: int | None = Field(None, ge=1)
     batch: int | None = Field(None, ge=1)
     learning_rate: float | None = None
-    precision: Precision | None = None
+    precision: TrainingPrecision | None = None
     checkpoint_every: int | None = None
 
 
 class SynthesisSettings(Frozen):
-    """How many images, and how they are drawn."""
+    """How many images, of whom and what, how they are drawn, and which of them are good enough."""
 
     methods: list[str] = Field(default=["label_lora"])
-    per_stratum: int = Field(4, ge=1, description="images planned for every stratum")
+    composer: Literal[
+        "targeted", "natural", "balanced", "counterfactual", "label_only", "all_label_combinations"
+    ] = Field(
+        "targeted",
+        description="targeted: most where real positives are fewest; natural: training studies once more; balanced: as"
+        " many of every age, sex and race, findings equally often; counterfactual: each study's labels and noise in every"
+        " age, sex and race; label_only: natural, asking for no age, sex or race; all_label_combinations: every label set"
+        " of the training studies, evenly",
+    )
+    per_stratum: int = Field(4, ge=1, description="images planned for every stratum; composer targeted alone")
     max_ratio: float = Field(1.0, ge=0, le=4, description="largest mix planned for, synthetic images per real study")
+    min_support: int = Field(
+        5, ge=1, description="training studies that a label set needs; composer all_label_combinations alone"
+    )
     sampler: SamplerName = Field("dpmpp_2m", description="lcm is for methods that say few_step")
     steps: int = Field(20, ge=1)
     guidance: float = Field(3.0, ge=1.0)
     batch: int = Field(32, ge=1)
     seed: int = 0
     precision: Precision = "fp32"
-    min_contrast: float = Field(0.05, description="grey-level standard deviation below which an image is quarantined")
+    min_contrast: float = Field(0.05, description="grey-level standard deviation below which an image is refused")
+    max_saturation: float = Field(
+        0.6, ge=0, le=1, description="share of black (0) and white (255) pixels above which an image is refused"
+    )
+    judge: Literal["none", "oracle"] = Field(
+        "none", description="oracle: refuse an image whose first finding is not seen in it; phantom alone"
+    )
+    judge_threshold: float = Field(
+        0.5, ge=0, le=1, description="probability of its first finding below which the judge refuses an image"
+    )
+    retries: int = Field(
+        3, ge=0, description="further attempts, each with its own seed, at an image that is refused; then quarantine"
+    )
     runs_per_tick: int = Field(8, ge=1, description="runs that one tick of the schedule or sensor may ask for")
 
 
@@ -134,6 +161,23 @@ class ClassificationSettings(Frozen):
     )
 
 
+class LeaderboardSettings(Frozen):
+    """How generators are set beside each other."""
+
+    methods: list[str] | None = Field(
+        None, description="method keys to compare, each with its seed (hcn, hcn-s1); null for all of synthesis.methods"
+    )
+    judge: str = Field(
+        "auto",
+        description=(
+            "who reads findings off synthetic films: oracle (phantom), xrv:<file>.safetensors, classifier (real.r000);"
+            " auto: the oracle on the phantom, else an xrv of evaluation.features, else the classifier"
+        ),
+    )
+    films: int = Field(2000, ge=20, description="most films of a method, and of each half of the real ones")
+    min_films: int = Field(20, ge=10, description="films a side that a group needs to get a figure")
+
+
 class EvaluationSettings(Frozen):
     """Intervals and eligibility (evaluation.md §1.4)."""
 
@@ -151,6 +195,7 @@ class EvaluationSettings(Frozen):
     features: list[str] = Field(
         default=["random"], description="feature spaces of distances: oracle, random, xrv:<file>.safetensors"
     )
+    leaderboard: LeaderboardSettings = LeaderboardSettings()
     seed: int = 0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cxr_assets.errors import InputError
+from cxr_assets.errors import InputError, SettingsError
 from cxr_assets.progress import Progress
-from cxr_assets.training import TrainLoop, derive_seed, rows_of_step
+from cxr_assets.training import TrainLoop, derive_seed, rows_of_step, times_visited
 
 STEPS = 50
 ROWS = torch.randn(30, 6, generator=torch.Generator().manual_seed(1))
@@ -147,12 +148,123 @@ def test_the_average_follows_its_published_decay(tmp_path: Path) -> None:
     loop.run(loss)
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"][0]
     weights = [*before[1:], float(last)]
-    average = weights[0]  # the weights after the first step are taken whole
-    for n, weight in enumerate(weights[1:], start=1):
+    average = before[0]  # it begins at the weights as they were
+    for n, weight in enumerate(weights, start=1):
         decay = min(0.75, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * weight
     assert float(net.weight.detach()) == pytest.approx(average, abs=1e-6), "the averaged weights are those that stay"
     assert abs(float(last) - average) > 1e-3
+
+
+def test_the_average_of_a_step_from_0_to_1_has_the_published_values() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    loop = loop_of(net, ema=0.9999)
+    assert loop.average is not None
+    nn.init.ones_(net.weight)
+    averages = []
+    for _ in range(1000):
+        loop.average.step(net.parameters())
+        averages.append(float(loop.average.shadow_params[0].detach()))
+    assert averages[:3] == pytest.approx([0.818182, 0.954545, 0.986014], abs=1e-6)
+    assert loop.average.cur_decay_value == pytest.approx(0.991089, abs=1e-6), "after 1000 steps"
+    capped = loop_of(net, ema=0.5).average
+    assert capped is not None
+    for _ in range(20):
+        capped.step(net.parameters())
+    assert capped.cur_decay_value == 0.5
+
+
+def test_rows_are_visited_as_often_as_it_is_said() -> None:
+    def backwards(epoch: int) -> np.ndarray:
+        return np.arange(7)[::-1] // 2 * 2  # even rows twice, odd ones never
+
+    for order in (None, backwards):
+        seen = np.concatenate([rows_of_step(7, 3, 5, step, order) for step in range(11)])
+        assert times_visited(7, 3, 5, 11, order).tolist() == np.bincount(seen, minlength=7).tolist()
+    assert set(rows_of_step(7, 3, 5, 0, backwards)) <= {0, 2, 4, 6}
+
+
+def test_a_module_may_learn_at_its_own_rate() -> None:
+    fast, slow = nn.Linear(1, 1), nn.Linear(1, 1)
+    loop = TrainLoop(
+        "toy", {"fast": fast, "slow": slow}, rows=1, steps=5, batch=1, learning_rate=1e-4, learning_rates={"fast": 1e-2}
+    )
+    assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([1e-2, 1e-4])
+
+
+def test_eight_bit_adam_is_refused_where_bitsandbytes_is_missing() -> None:
+    with pytest.raises(SettingsError, match="bitsandbytes"):
+        loop_of(network(), optimizer_name="adamw_8bit")
+
+
+def test_who_watches_sees_the_averaged_weights_and_changes_nothing() -> None:
+    def trained(watch: bool) -> tuple[nn.Module, list[float]]:
+        net, seen = network(), []
+        loop = loop_of(net, ema=0.9, watch_every=20, watch=None)
+
+        def look(step: int) -> None:
+            assert not any(module.training for module in net.modules())
+            shadow = loop.average.shadow_params[0] if loop.average else None
+            assert shadow is not None and torch.equal(next(net.parameters()), shadow)
+            torch.rand(5)  # chance of its own
+            seen.append(step)
+
+        loop.watch = look if watch else None
+        loop.run(loss_of(net))
+        return net, seen
+
+    (watched, steps), (alone, _) = trained(True), trained(False)
+    assert steps == [20, 40, 50] and same(watched, alone)
+
+
+def test_what_learns_beside_the_weights_is_resumed(tmp_path: Path) -> None:
+    class Counter:
+        count = 0
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"count": self.count}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.count = state["count"]
+
+    def run(stop_at: int | None) -> int:
+        net, counter = network(), Counter()
+        plain = loss_of(net, stop_at)
+
+        def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
+            value = plain(rows, generator)
+            counter.count += int(rows.sum())
+            return value
+
+        with contextlib.suppress(Killed):
+            loop_of(net, tmp_path, extras={"counter": counter}).run(loss)
+        return counter.count
+
+    whole = sum(int(rows_of_step(len(ROWS), 8, 0, step).sum()) for step in range(STEPS))
+    run(stop_at=33)
+    assert run(stop_at=None) == whole
+
+
+def test_a_loss_in_parts_steps_as_one_in_one_piece() -> None:
+    def in_parts(net: nn.Module) -> Callable[[np.ndarray, torch.Generator], Tensor]:
+        def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
+            total = torch.zeros(())
+            for part in np.array_split(rows, 3):
+                value = (net(ROWS[part]) - TARGETS[part]).square().sum() / len(rows)
+                value.backward()
+                total += value.detach()
+            return total
+
+        return loss
+
+    nets = [nn.Linear(6, 1) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    loops = [loop_of(net, schedule="constant") for net in nets]
+    loops[0].run(in_parts(nets[0]))
+    loops[1].run(lambda rows, generator: (nets[1](ROWS[rows]) - TARGETS[rows]).square().mean())
+    assert torch.allclose(nets[0].weight, nets[1].weight, atol=1e-5)
+    assert loops[0].losses[-1][1] == pytest.approx(loops[1].losses[-1][1], rel=1e-4)
 
 
 def test_the_weights_of_the_best_validation_score_stay() -> None:

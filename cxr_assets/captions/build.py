@@ -16,6 +16,7 @@ import polars as pl
 from cxr_assets.captions.budget import CLIP_TOKENS, FittedCaption, Tokenizer, count_tokens, fit_caption
 from cxr_assets.captions.sections import caption_body
 from cxr_assets.captions.templates import PromptTemplate
+from cxr_assets.captions.wording import ATTRIBUTES
 from cxr_assets.cohorts.labels import FINDINGS, NO_FINDING, SUPPORT_DEVICES
 from cxr_assets.errors import SettingsError
 
@@ -68,6 +69,7 @@ def build_captions(
     reports: pl.DataFrame,
     *,
     policy: Policy = "labels",
+    attributes: Sequence[str] = ATTRIBUTES,
     tokenizer: Tokenizer | None = None,
     template: PromptTemplate | None = None,
     limit: int = CLIP_TOKENS,
@@ -88,6 +90,7 @@ def build_captions(
         values: ``study_id`` and one column for each finding of the cohort's vocabulary.
         reports: reports table; may be empty for ``labels``.
         policy: what the body is made of.
+        attributes: of age, sex and race, those that the header says.
         tokenizer: measures captions; None leaves ``tokens`` null and truncates nothing.
         template: how header and findings are worded.
         limit: most tokens, start and end included.
@@ -96,7 +99,12 @@ def build_captions(
         raise SettingsError(f"caption policy {policy!r} does not exist. Choose labels or impression.")
     template = template or PromptTemplate()
     people = studies.select("cohort", "study_id", _told_age(studies), "sex", "race").rows()
-    headers = {study: template.header(age=age, sex=sex, race=race) for _, study, age, sex, race in people}
+    headers = {
+        study: template.header(
+            **{name: value for name, value in zip(ATTRIBUTES, person, strict=True) if name in attributes}
+        )
+        for _, study, *person in people
+    }
     if policy == "labels":
         named = [finding for finding in values.columns if finding != "study_id"]
         labels = {study: dict(zip(named, row, strict=True)) for study, *row in values.select("study_id", *named).rows()}

@@ -7,21 +7,20 @@ import json
 
 import polars as pl
 
-from cxr_assets.cohorts.demographics import RACES, SEXES, UNKNOWN, age_scheme
 from cxr_assets.diffusion.base import open_base_model
-from cxr_assets.diffusion.cache import open_cache
-from cxr_assets.diffusion.conditioners.schema import DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
-from cxr_assets.diffusion.device import pick_device
-from cxr_assets.diffusion.generator import Generator, load_generator
-from cxr_assets.diffusion.lora import save_lora, train_lora
+from cxr_assets.diffusion.generator import Generator
+from cxr_assets.diffusion.launch import teach_in_processes
+from cxr_assets.diffusion.lessons import schema_of
+from cxr_assets.diffusion.training_run import COST, LEARNED, ROWS, teach
+from cxr_assets.diffusion.tuning import load_generator
 from cxr_assets.errors import StorageError
 from cxr_assets.keys import MethodRun
-from cxr_assets.plots import loss_curve
-from cxr_assets.project import Made, Parent, Project
+from cxr_assets.processes import Processes
+from cxr_assets.project import Made, Parent, Project, Step
 from cxr_assets.settings import load_preset
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def method_preset(project: Project, method: str) -> MethodPreset:
@@ -32,17 +31,49 @@ def method_preset(project: Project, method: str) -> MethodPreset:
     return preset.model_copy(update={"train": preset.train.model_copy(update=over)})
 
 
-def schema_of(project: Project) -> DemographicSchema:
-    """Demographic vocabulary of the cohort's conditioners; one without sexes or races has the tables, never used."""
-    sexes, races = ([w for w in words if w != UNKNOWN] for words in (project.spec.sexes, project.spec.races))
-    edges = age_scheme(project.settings.choices.age_scheme).edges
-    return DemographicSchema(edges, tuple(sexes) or SEXES, tuple(races) or RACES)
-
-
 def train_adapter(project: Project, method: str) -> Made:
-    """Train the adapter of one method; resumes from its checkpoint after a stop."""
+    """Train one method's generator; resumes from its checkpoint after a stop.
+
+    Where ``diffusion.accelerate`` names a configuration, the training runs in the processes that it describes.
+    """
+    step = adapter_step(project, method)
+    if made := step.claim():
+        return made
+    preset, work = method_preset(project, method), step.work()
+    if project.settings.diffusion.accelerate is None:
+        teach(project, method, preset, work=work, identity=step.identity, processes=Processes())
+    else:
+        teach_in_processes(project, method, preset, work=work, identity=step.identity)
+    folder = work / LEARNED
+    record = json.loads((folder / "training.json").read_text())
+    learned = pl.read_parquet(work / ROWS)
+    with step.writing() as writer:
+        digest = writer.folder(folder, f"adapters/method={method}")
+        rows = learned.select(
+            pl.lit(digest).alias("adapter_id"),
+            "study_id",
+            "patient_id",
+            pl.col("caption").map_elements(_sha256, return_dtype=pl.String).alias("caption_sha256"),
+            "weight",
+            "split",
+            "times_seen",
+        )
+        writer.table("adapter_training_rows", rows)
+        writer.facts |= {
+            "folder": f"adapters/method={method}/{digest[:16]}",
+            "adapter_id": digest,
+            "base_id": record["base_id"],
+            "final_loss": record["losses"][-1][1],
+            "validation_loss": record["validation_losses"][-1][1] if record["validation_losses"] else None,
+            **json.loads((work / COST).read_text()),
+        }
+    return step.made()
+
+
+def adapter_step(project: Project, method: str) -> Step:
+    """How a method's adapter would be made now."""
     preset = method_preset(project, method)
-    step = project.step(
+    return project.step(
         "adapter",
         {"method": method},
         parents=[
@@ -51,55 +82,9 @@ def train_adapter(project: Project, method: str) -> Made:
             Parent("base_model", "drawn_with"),
             Parent("latents", "trained_on"),
         ],
-        config={"lora": preset.lora, "train": preset.train.model_dump(exclude={"checkpoint_every"})},
+        config=preset.model_dump(mode="json", exclude={"title": True, "source": True, "train": {"checkpoint_every"}}),
         code_version=CODE_VERSION,
     )
-    if made := step.claim():
-        return made
-    cache = open_cache(project.store)
-    bundle = open_base_model(project)
-    loop = train_lora(
-        bundle,
-        cache.posteriors,
-        cache.states,
-        cache.index["caption_row"].to_numpy(),
-        preset.lora,
-        preset.train,
-        device=pick_device(project.settings.device),
-        folder=step.work(),
-        identity=step.identity,
-        progress=project.progress,
-    )
-    folder = step.work() / "adapter"
-    save_lora(bundle, folder)
-    record = {
-        "method": method,
-        "base_id": bundle.base_id,
-        "settings": preset.model_dump(mode="json"),
-        "losses": loop.losses,
-    }
-    (folder / "training.json").write_text(json.dumps(record, indent=1))
-    loss_curve({method: loop.losses}, folder / "loss.png")
-    seen = -(-preset.train.steps * preset.train.batch // cache.index.height)
-    with step.writing() as writer:
-        digest = writer.folder(folder, f"adapters/method={method}")
-        rows = cache.index.select(
-            pl.lit(digest).alias("adapter_id"),
-            "study_id",
-            "patient_id",
-            pl.col("caption").map_elements(_sha256, return_dtype=pl.String).alias("caption_sha256"),
-            pl.lit(1.0).alias("weight"),
-            "split",
-            pl.lit(seen, pl.Int64).alias("times_seen"),
-        )
-        writer.table("adapter_training_rows", rows)
-        writer.facts |= {
-            "folder": f"adapters/method={method}/{digest[:16]}",
-            "adapter_id": digest,
-            "base_id": bundle.base_id,
-            "final_loss": loop.losses[-1][1],
-        }
-    return step.made()
 
 
 def _sha256(text: str) -> str:

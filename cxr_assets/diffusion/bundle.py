@@ -37,11 +37,10 @@ class Bundle:
         """Pixels a latent element covers along each axis."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
+    def to(self, device: torch.device) -> Bundle:
         """Move every network; returns self."""
         for network in (self.text_encoder, self.vae, self.unet):
-            # Asking diffusers for the dtype that is there already makes it warn about layers to keep in float32.
-            network.to(device=device) if network.dtype == dtype else network.to(device=device, dtype=dtype)
+            network.to(device=device)
         return self
 
     def pipeline(self) -> Any:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
-from safetensors.numpy import save_file
+import torch
 
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion.base import open_base_model, training_studies
+from cxr_assets.diffusion.bundle import Bundle
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.diffusion.latents import Posteriors, encode_captions, encode_films
+from cxr_assets.diffusion.shards import Shards, open_shards, write_shards
 from cxr_assets.errors import StorageError
+from cxr_assets.progress import Progress
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.warehouse import Store
+from cxr_assets.warehouse.manifest import digest_json
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+POSTERIORS, STATES = "posteriors", "captions"
 
 
 def cache_latents(project: Project) -> Made:
-    """Encode every training film and every distinct caption once."""
+    """Encode every training film and every distinct caption once; a killed run goes on at the shard it was at."""
     s = project.settings.diffusion
     step = project.step(
         "latents",
@@ -33,14 +40,19 @@ def cache_latents(project: Project) -> Made:
     rows = training_studies(project)
     bundle = open_base_model(project)
     device = pick_device(project.settings.device)
-    films = read_films(project.store, rows["image_file"].to_list(), s.resolution)
-    posteriors = encode_films(bundle.vae, films, device=device, precision=s.precision, progress=project.progress)
+    files = rows["image_file"].to_list()
     captions = rows["caption"].unique(maintain_order=True).to_list()
-    states = encode_captions(bundle.tokenizer, bundle.text_encoder, ["", *captions], device=device)
-    folder = step.work() / "cache"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"mean": posteriors.mean, "std": posteriors.std}, folder / "posteriors.safetensors")
-    save_file({"states": states}, folder / "captions.safetensors")
+    folder = step.work() / step.identity[:16]
+    with project.progress.task("encode films", len(files)) as advance:
+
+        def encode(part: slice) -> dict[str, np.ndarray]:
+            films = read_films(project.store, files[part], s.resolution)
+            made = encode_films(bundle.vae, films, device=device, precision=s.precision)
+            advance(len(films))
+            return {"mean": np.asarray(made.mean), "std": np.asarray(made.std)}
+
+        write_shards(folder, POSTERIORS, len(files), encode)
+    write_states(folder, bundle, captions, device=device, progress=project.progress)
     number = pl.DataFrame({"caption": captions, "caption_row": np.arange(1, len(captions) + 1)})
     index = rows.with_row_index("row").join(number, on="caption", how="left").sort("row")
     with step.writing() as writer:
@@ -48,11 +60,26 @@ def cache_latents(project: Project) -> Made:
         writer.table("latent_rows", index.with_columns(pl.col("row").cast(pl.Int64)))
         writer.facts |= {
             "folder": f"latents/{digest[:16]}",
-            "films": len(films),
+            "films": len(files),
             "captions": len(captions),
-            "shape": list(posteriors.mean.shape[1:]),
+            "shape": list(open_shards(folder, POSTERIORS)["mean"].shape[1:]),
         }
     return step.made()
+
+
+def write_states(
+    folder: Path, bundle: Bundle, captions: Sequence[str], *, device: torch.device, progress: Progress
+) -> None:
+    """Write the text states of the empty caption, row 0, and of distinct captions after it."""
+    texts = ["", *captions]
+    with progress.task("encode captions", len(texts)) as advance:
+
+        def encode(part: slice) -> dict[str, np.ndarray]:
+            states = encode_captions(bundle.tokenizer, bundle.text_encoder, texts[part], device=device)
+            advance(len(states))
+            return {"states": states}
+
+        write_shards(folder, STATES, len(texts), encode)
 
 
 @dataclass(frozen=True)
@@ -61,19 +88,27 @@ class LatentCache:
 
     index: pl.DataFrame
     posteriors: Posteriors
-    states: np.ndarray
+    states: Shards
 
 
 def open_cache(store: Store) -> LatentCache:
     """The cached latents, memory-mapped. Raises StorageError where they are missing."""
-    from safetensors import safe_open
-
     manifest = store.manifest("latents")
     if manifest is None:
         raise StorageError(f"there are no latents under {store.root}. Materialise latents first.")
     folder = store.path(manifest.facts["folder"])
-    tensors: dict[str, np.ndarray] = {}
-    for name in ("posteriors", "captions"):
-        with safe_open(folder / f"{name}.safetensors", framework="numpy") as file:
-            tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file handle, not a dict)
-    return LatentCache(store.table("latent_rows"), Posteriors(tensors["mean"], tensors["std"]), tensors["states"])
+    films = open_shards(folder, POSTERIORS)
+    states = open_shards(folder, STATES)["states"]
+    return LatentCache(store.table("latent_rows"), Posteriors(films["mean"], films["std"]), states)
+
+
+def states_of(project: Project, bundle: Bundle, captions: Sequence[str]) -> Shards:
+    """Text states of the empty caption and of distinct captions, computed once for all methods that word them alike.
+
+    They lie under ``work/``, by what they were made of: another base model or wording has states of its own.
+    """
+    key = digest_json([bundle.base_id, list(captions)])[:16]
+    folder = project.store.root / "work" / "text_states" / key
+    device = pick_device(project.settings.device)
+    write_states(folder, bundle, captions, device=device, progress=project.progress)
+    return open_shards(folder, STATES)["states"]

@@ -13,6 +13,8 @@ from cxr_assets.diffusion.conditioners.config import ConditionerConfig
 from cxr_assets.diffusion.weighing.config import UniformWeighing, Weighing
 
 Precision = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision = Literal["fp32", "bf16"]
+"""fp16 is missing: without loss scaling its gradients vanish, and where it is fast bf16 is as fast."""
 SamplerName = Literal["dpmpp_2m", "ddim", "pndm", "unipc", "lcm"]
 
 
@@ -103,8 +105,10 @@ class AdapterTraining(BaseModel):
     )
     prior: PriorPreservation | None = None
     caption_dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    ema: float = Field(0.0, ge=0.0, lt=1.0)
-    precision: Precision = "fp32"
+    ema: float = Field(
+        0.0, ge=0.0, lt=1.0, description="decay of the averaged weights, which are the ones kept; 0: none"
+    )
+    precision: TrainingPrecision = "fp32"
     gradient_checkpointing: bool = False
     attention: Literal["sdpa", "xformers", "sliced"] = "sdpa"
     compile: bool = False
@@ -136,6 +140,10 @@ class MethodPreset(BaseModel):
     def _parts_fit(self) -> Self:
         if self.demographic_guidance is not None and self.conditioner.kind == "none":
             raise ValueError("demographic_guidance needs a conditioner: with kind none, guidance has one scale.")
+        if self.train.compile and self.conditioner.kind != "none" and self.conditioner.route != "token":
+            raise ValueError(
+                "compile: the time route changes the U-Net at each step. Choose route: token, or leave compile out."
+            )
         if self.demographic_guidance is not None and self.few_step:
             raise ValueError("few_step adapters are guided by one scale: leave demographic_guidance out.")
         return self

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -36,13 +39,51 @@ def computes_in_bf16(kind: str) -> bool:
     return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def computes_in(precision: Precision, device: torch.device) -> torch.dtype:
+    """Number format that matrix products are in: the one asked for, or fp32 where the processor only imitates bf16."""
+    return torch.float32 if precision == "bf16" and not computes_in_bf16(device.type) else DTYPES[precision]
+
+
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
     """Mixed precision of a forward pass; no context at all for fp32.
 
     bf16 is fp32 where the processor has none: imitated, a training step takes many times as long.
     """
-    if precision == "fp32" or (precision == "bf16" and not computes_in_bf16(device.type)):
+    if computes_in(precision, device) == torch.float32:
         return contextlib.nullcontext()
     if precision == "fp16" and device.type == "cpu":
         raise SettingsError("precision 'fp16' is for GPUs; use bf16 or fp32 on a CPU.")
     return torch.autocast(device.type, DTYPES[precision])
+
+
+@contextlib.contextmanager
+def peak_memory(device: torch.device) -> Iterator[list[float]]:
+    """Yields a list that holds, after the block, the most memory in use during it, in MiB.
+
+    On a GPU what torch had allocated there; on the CPU the resident memory of the process, looked at five times a second,
+    and nothing where the system does not tell it (``/proc``).
+    """
+    found: list[float] = []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield found
+        found.append(torch.cuda.max_memory_allocated(device) / 2**20)
+        return
+    done, seen = threading.Event(), [0.0]
+
+    def look() -> None:
+        while True:
+            with contextlib.suppress(OSError, StopIteration, ValueError):
+                lines = Path("/proc/self/status").read_text().splitlines()
+                seen[0] = max(seen[0], int(next(x for x in lines if x.startswith("VmRSS")).split()[1]) / 1024)
+            if done.wait(0.2):
+                return
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watcher.join()
+        found += [seen[0]] if seen[0] else []

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from cxr_assets.diffusion.bundle import Bundle
 from cxr_assets.diffusion.conditioners.blocks import Conditioner
-from cxr_assets.diffusion.conditioners.saving import load_conditioner
-from cxr_assets.diffusion.conditioners.schema import DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
-from cxr_assets.diffusion.lora import load_lora
 from cxr_assets.diffusion.sampling import Sampler, SamplerSettings
 from cxr_assets.errors import InputError
-
-CONDITIONER = "conditioner.safetensors"
 
 
 @dataclass
@@ -41,9 +35,3 @@ class Generator:
             conditioner=self.conditioner,
             demographic_guidance=self.preset.demographic_guidance,
         )
-
-
-def load_generator(base: Bundle, preset: MethodPreset, schema: DemographicSchema, folder: Path) -> Generator:
-    """Put what a method has learned, as saved in ``folder``, on the base model that it started from."""
-    conditioner = load_conditioner(folder / CONDITIONER, schema) if (folder / CONDITIONER).exists() else None
-    return Generator(load_lora(base, folder), preset, conditioner)

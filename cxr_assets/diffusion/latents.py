@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cxr_assets.diffusion.config import Precision
 from cxr_assets.diffusion.device import autocast
+from cxr_assets.diffusion.shards import Shards
 from cxr_assets.progress import Progress
 
 
@@ -19,12 +20,12 @@ from cxr_assets.progress import Progress
 class Posteriors:
     """Diagonal Gaussian posteriors of films, unscaled.
 
-    ``mean`` and ``std`` are float16, shape ``(n, channels, height, width)``; memory maps are fine. Keeping both rather
-    than one draw lets every epoch see another latent of the same film, as training on films would.
+    ``mean`` and ``std`` are float16, shape ``(n, channels, height, width)``, in memory or in mapped shards. Keeping both
+    rather than one draw lets every epoch see another latent of the same film, as training on films would.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray | Shards
+    std: np.ndarray | Shards
 
     def __len__(self) -> int:
         return len(self.mean)

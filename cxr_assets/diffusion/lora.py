@@ -1,4 +1,4 @@
-"""Low-rank adapters of a base model's U-Net: made by peft, saved in the format that diffusers loads."""
+"""Low-rank adapters of a base model's networks: made by peft, saved in the format that diffusers loads."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from cxr_assets.diffusion.bundle import Bundle, quiet_loading
-from cxr_assets.diffusion.config import AdapterTraining, LoraSettings
-from cxr_assets.diffusion.device import autocast
-from cxr_assets.diffusion.latents import Posteriors
-from cxr_assets.diffusion.losses import denoising_loss
-from cxr_assets.progress import Progress
-from cxr_assets.training import TrainLoop, derive_seed
+from cxr_assets.diffusion.config import LoraSettings
+from cxr_assets.errors import InputError
+from cxr_assets.training import derive_seed
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
 
-def add_lora(unet: Any, settings: LoraSettings, *, seed: int) -> Any:
-    """Freeze the U-Net and add trainable adapters to it; returns their peft configuration."""
+def add_lora(network: Any, settings: LoraSettings, *, seed: int) -> Any:
+    """Freeze a network and add trainable adapters to it; returns their peft configuration.
+
+    Raises:
+        InputError: no layer of the network has a name that ends in one of the targets.
+    """
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -32,86 +31,46 @@ def add_lora(unet: Any, settings: LoraSettings, *, seed: int) -> Any:
         target_modules=sorted(settings.targets),
         init_lora_weights="gaussian",
     )
-    unet.requires_grad_(False)
+    network.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("lora", seed))
-        unet.add_adapter(config)
+        try:
+            network.add_adapter(config)
+        except ValueError as error:
+            raise InputError(
+                f"lora: {type(network).__name__} has none of the layers {', '.join(sorted(settings.targets))}. Correct the"
+                f" preset's targets. ({error})"
+            ) from error
     return config
 
 
-def train_lora(
-    bundle: Bundle,
-    posteriors: Posteriors,
-    states: np.ndarray,
-    caption_rows: np.ndarray,
-    lora: LoraSettings,
-    training: AdapterTraining,
-    *,
-    device: torch.device,
-    folder: Path,
-    identity: str,
-    progress: Progress,
-) -> TrainLoop:
-    """Train adapters on cached posteriors and caption states; nothing is decoded, encoded or tokenised in the loop.
-
-    Args:
-        states: caption states, shape ``(captions, tokens, width)``; row 0 is the empty caption.
-        caption_rows: index into ``states`` for every posterior, int64, shape ``(n,)``.
-    """
-    unet = bundle.unet.to(device, memory_format=torch.channels_last)
-    add_lora(unet, lora, seed=training.seed)
-    unet.train()
-    scale = bundle.vae.config.scaling_factor
-    loop = TrainLoop(
-        "adapter",
-        {"unet": unet},
-        rows=len(posteriors),
-        steps=training.steps,
-        batch=training.batch,
-        learning_rate=training.learning_rate,
-        seed=training.seed,
-        weight_decay=training.weight_decay,
-        warmup=training.warmup,
-        schedule=training.schedule,
-        ema=training.ema,
-        folder=folder,
-        checkpoint_every=training.checkpoint_every,
-        identity=identity,
-        progress=progress,
-    )
-
-    def loss(rows: np.ndarray, generator: torch.Generator) -> Tensor:
-        latents = posteriors.draw(rows, generator).to(device) * scale
-        texts = caption_rows[rows].copy()
-        texts[torch.rand(len(rows), generator=generator).numpy() < training.caption_dropout] = 0
-        context = torch.from_numpy(states[texts].astype(np.float32)).to(device)
-        with autocast(device, training.precision):
-            return denoising_loss(
-                unet,
-                bundle.scheduler,
-                latents,
-                context,
-                generator,
-                min_snr=training.min_snr,
-                noise_offset=training.noise_offset,
-            )
-
-    loop.run(loss)
-    unet.to(memory_format=torch.contiguous_format).eval()  # as plain diffusers has it, whose films ours are
-    return loop
+def has_lora(network: Any) -> bool:
+    """Whether adapters are on a network."""
+    return bool(getattr(network, "peft_config", None))
 
 
 def save_lora(bundle: Bundle, folder: Path) -> None:
-    """Write the U-Net's adapters; rank and alpha go into the file, so that ``load_lora_weights`` scales them alike."""
+    """Write the adapters; rank and alpha go into the file, so that ``load_lora_weights`` scales them alike."""
     from diffusers import StableDiffusionPipeline
+
+    parts: dict[str, Any] = {}
+    for name, network in (("unet", bundle.unet), ("text_encoder", bundle.text_encoder)):
+        if has_lora(network):
+            parts |= {f"{name}_lora_layers": _layers(network), f"{name}_lora_adapter_metadata": _facts(network)}
+    StableDiffusionPipeline.save_lora_weights(folder, **parts)
+    _sort_header(folder / WEIGHTS)
+
+
+def _layers(network: Any) -> dict[str, torch.Tensor]:
     from peft.utils import get_peft_model_state_dict
 
-    config = bundle.unet.peft_config["default"].to_dict()
+    return {k: v.detach().float().cpu().contiguous() for k, v in get_peft_model_state_dict(network).items()}
+
+
+def _facts(network: Any) -> dict[str, Any]:
+    config = network.peft_config["default"].to_dict()
     facts = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-    facts["lora_dropout"] = 0.0  # for training only; diffusers' loader would leave it switched on
-    layers = {k: v.detach().float().cpu().contiguous() for k, v in get_peft_model_state_dict(bundle.unet).items()}
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=facts)
-    _sort_header(folder / WEIGHTS)
+    return facts | {"lora_dropout": 0.0}  # for training only; diffusers' loader would leave it switched on
 
 
 def _sort_header(path: Path) -> None:
@@ -130,5 +89,6 @@ def load_lora(bundle: Bundle, folder: Path) -> Bundle:
     pipe = bundle.pipeline()
     with quiet_loading():
         pipe.load_lora_weights(folder, weight_name=WEIGHTS)
-    bundle.unet.eval().requires_grad_(False)
+    for network in (bundle.unet, bundle.text_encoder):
+        network.eval().requires_grad_(False)
     return bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,69 @@ def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float | None) -> T
     return capped / (snr + 1) if scheduler.config.prediction_type == "v_prediction" else capped / snr
 
 
+@dataclass(frozen=True)
+class Noising:
+    """How the latents of a batch are noised; drawn on the CPU, so that every device and process sees the same.
+
+    Attributes:
+        noise: what is to be predicted, shape ``(batch, channels, height, width)``.
+        added: what the latents are noised with: the same, or with input perturbation a little more.
+        timesteps: int64, shape ``(batch,)``.
+    """
+
+    noise: Tensor
+    added: Tensor
+    timesteps: Tensor
+
+    def of(self, rows: slice, device: torch.device) -> Noising:
+        """Some rows, on a device."""
+        noise = self.noise[rows].to(device)
+        added = noise if self.added is self.noise else self.added[rows].to(device)
+        return Noising(noise, added, self.timesteps[rows].to(device))
+
+
+def draw_noising(
+    shape: tuple[int, ...],
+    timesteps: int,
+    generator: torch.Generator,
+    *,
+    noise_offset: float = 0.0,
+    input_perturbation: float = 0.0,
+) -> Noising:
+    """Noise and timesteps of a batch of latents.
+
+    Args:
+        shape: ``(batch, channels, height, width)``.
+        timesteps: how many there are to draw from.
+        generator: CPU generator of this step.
+        noise_offset: standard deviation ``k`` of a constant added per film and channel; the mean over space then has
+            variance ``k² + 1 / (height · width)``.
+        input_perturbation: ``κ`` of ``noise + κ · noise'``, with which latents are noised while ``noise`` stays the target
+            (Ning et al. 2023; generation.md §2.1).
+    """
+    noise = torch.randn(shape, generator=generator)
+    if noise_offset:
+        noise = noise + noise_offset * torch.randn((*shape[:2], 1, 1), generator=generator)
+    at = torch.randint(0, timesteps, (shape[0],), generator=generator)
+    added = noise + input_perturbation * torch.randn(shape, generator=generator) if input_perturbation else noise
+    return Noising(noise, added, at)
+
+
+def denoising_errors(unet: Any, scheduler: Any, latents: Tensor, context: Tensor, noising: Noising) -> Tensor:
+    """Mean squared error of the predicted noise (or velocity) of each film, float32, shape ``(batch,)``.
+
+    Args:
+        latents: scaled latents, shape ``(batch, channels, height, width)``.
+        context: text states and tokens, shape ``(batch, tokens, width)``.
+    """
+    noise, added = noising.noise.to(latents), noising.added.to(latents)
+    noisy = scheduler.add_noise(latents, added, noising.timesteps)
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, noising.timesteps) if velocity else noise
+    predicted = unet(noisy, noising.timesteps, encoder_hidden_states=context, return_dict=False)[0]
+    return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+
 def denoising_loss(
     unet: Any,
     scheduler: Any,
@@ -32,29 +96,10 @@ def denoising_loss(
     *,
     min_snr: float | None = 5.0,
     noise_offset: float = 0.0,
-    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean weighted squared error of the predicted noise (or velocity) at random timesteps.
-
-    Args:
-        latents: scaled latents, shape ``(batch, channels, height, width)``.
-        context: text states, shape ``(batch, tokens, width)``.
-        generator: CPU generator of this step; noise is drawn on the CPU so that every device sees the same.
-        noise_offset: standard deviation of a per-channel constant added to the noise.
-        weights: weight of each example, mean 1; None weighs them alike.
-    """
-    noise = torch.randn(latents.shape, generator=generator)
-    if noise_offset:
-        noise = noise + noise_offset * torch.randn((*latents.shape[:2], 1, 1), generator=generator)
-    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (latents.shape[0],), generator=generator)
-    noise, timesteps = noise.to(latents), timesteps.to(latents.device)
-    noisy = scheduler.add_noise(latents, noise, timesteps)
-    target = (
-        scheduler.get_velocity(latents, noise, timesteps)
-        if scheduler.config.prediction_type == "v_prediction"
-        else noise
-    )
-    predicted = unet(noisy, timesteps, encoder_hidden_states=context, return_dict=False)[0]
-    per_example = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
-    per_example = per_example * min_snr_weights(scheduler, timesteps, min_snr).to(per_example)
-    return (per_example * (1.0 if weights is None else weights.to(per_example))).mean()
+    """Mean squared error at random timesteps, min-SNR weighted; arguments as above."""
+    steps = scheduler.config.num_train_timesteps
+    drawn = draw_noising(tuple(latents.shape), steps, generator, noise_offset=noise_offset)
+    noising = drawn.of(slice(None), latents.device)
+    errors = denoising_errors(unet, scheduler, latents, context, noising)
+    return (errors * min_snr_weights(scheduler, noising.timesteps, min_snr).to(errors)).mean()

@@ -115,8 +115,9 @@ def train_vae(
 
 def set_latent_scale(vae: Any, posteriors: Posteriors) -> float:
     """Store the factor that gives the latents unit variance in the VAE's configuration; returns it."""
-    sample = posteriors.mean[:4096].astype(np.float32)
-    spread = np.sqrt(sample.var() + np.square(posteriors.std[:4096].astype(np.float32)).mean())
+    first = np.arange(min(len(posteriors), 4096))
+    sample = posteriors.mean[first].astype(np.float32)
+    spread = np.sqrt(sample.var() + np.square(posteriors.std[first].astype(np.float32)).mean())
     vae.register_to_config(scaling_factor=float(1.0 / max(float(spread), 1e-6)))
     return float(vae.config.scaling_factor)
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from cxr_assets.diffusion.losses import denoising_loss, min_snr_weights
+from cxr_assets.diffusion.losses import denoising_errors, denoising_loss, draw_noising, min_snr_weights
 
 LATENTS = torch.randn((6, 4, 8, 8), generator=torch.Generator().manual_seed(3))
 CONTEXT = torch.zeros(6, 77, 8)
@@ -87,10 +87,30 @@ def test_a_network_that_predicts_nothing_pays_the_mean_square_of_the_target(pred
     assert float(loss) == pytest.approx(float(target.square().mean()), rel=1e-3)
 
 
-def test_examples_count_as_their_weights_say() -> None:
-    one_each = [
-        float(denoising_loss(Spy(), scheduler(), LATENTS, CONTEXT, seeded(), weights=6.0 * torch.eye(6)[i]))
-        for i in range(6)
-    ]
-    assert float(denoising_loss(Spy(), scheduler(), LATENTS, CONTEXT, seeded())) == pytest.approx(sum(one_each) / 6)
-    assert len({round(value, 6) for value in one_each}) == 6
+def test_every_film_has_its_own_error() -> None:
+    drawn = draw_noising(tuple(LATENTS.shape), 1000, seeded())
+    errors = denoising_errors(Spy(), scheduler(), LATENTS, CONTEXT, drawn)
+    assert errors.shape == (6,) and errors.tolist() == pytest.approx(drawn.noise.square().mean(dim=(1, 2, 3)).tolist())
+    some = denoising_errors(Spy(), scheduler(), LATENTS[2:4], CONTEXT[2:4], drawn.of(slice(2, 4), torch.device("cpu")))
+    assert some.tolist() == pytest.approx(errors[2:4].tolist())
+
+
+def test_input_perturbation_changes_the_noised_latent_and_not_the_target() -> None:
+    plain = draw_noising(tuple(LATENTS.shape), 1000, seeded())
+    perturbed = draw_noising(tuple(LATENTS.shape), 1000, seeded(), input_perturbation=0.1)
+    assert torch.equal(plain.noise, perturbed.noise) and torch.equal(plain.timesteps, perturbed.timesteps)
+    assert plain.added is plain.noise and float((perturbed.added - perturbed.noise).std()) == pytest.approx(
+        0.1, rel=0.05
+    )
+    shown = []
+    for drawn in (plain, perturbed):
+        spy = Spy()
+        errors = denoising_errors(spy, scheduler(), LATENTS, CONTEXT, drawn)
+        shown.append((spy.noisy, errors))
+    assert not torch.allclose(shown[0][0], shown[1][0]) and torch.equal(shown[0][1], shown[1][1])
+
+
+def test_the_end_of_the_schedule_is_nearly_pure_noise() -> None:
+    from diffusers.training_utils import compute_snr
+
+    assert float(compute_snr(scheduler(), torch.tensor([999]))) == pytest.approx(0.00468, abs=5e-6)

@@ -40,6 +40,10 @@ class DemographicBatch:
         """The same batch on a device."""
         return DemographicBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
+    def rows(self, at: Tensor) -> DemographicBatch:
+        """Some rows, int64 indices ``(n,)``."""
+        return DemographicBatch(*(getattr(self, name)[at] for name in self.__dataclass_fields__))
+
     def without(self, drop: Tensor | None) -> DemographicBatch:
         """The same batch with every attribute unknown where ``drop``, bool ``(B,)``, is true."""
         return self if drop is None else replace(self, known=self.known & ~drop.to(self.known.device)[:, None])

@@ -1,0 +1,136 @@
+"""One training of one method, from a project to a work folder; the same in one process and in many."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cxr_assets.cohorts.demographics import UNKNOWN
+from cxr_assets.diffusion.base import open_base_model
+from cxr_assets.diffusion.config import MethodPreset
+from cxr_assets.diffusion.device import peak_memory, pick_device
+from cxr_assets.diffusion.generator import Generator
+from cxr_assets.diffusion.lessons import prepare_lesson, prepare_validation
+from cxr_assets.diffusion.sampling import Ask, SamplerSettings
+from cxr_assets.diffusion.teaching import Teaching
+from cxr_assets.diffusion.tuning import save_generator
+from cxr_assets.diffusion.watching import Watch
+from cxr_assets.plots import loss_curve
+from cxr_assets.processes import Processes
+from cxr_assets.progress import Progress
+from cxr_assets.project import Project
+from cxr_assets.training import derive_seed, times_visited
+
+LEARNED, ROWS, COST = "learned", "rows.parquet", "cost.json"
+WATCHED_AGES = (30.0, 70.0)
+
+
+def teach(
+    project: Project, method: str, preset: MethodPreset, *, work: Path, identity: str, processes: Processes
+) -> None:
+    """Train in this process, alone or as one of several; the first one leaves what was learned in the work folder.
+
+    Args:
+        work: gets ``learned/`` (adapters, conditioner, record, pictures), ``rows.parquet`` (studies seen) and ``cost.json``.
+        identity: what the checkpoint belongs to.
+    """
+    device = pick_device(project.settings.device)
+    if not processes.first:
+        processes.wait()  # the first one fills the caches that all read
+    bundle = open_base_model(project)
+    prepared = prepare_lesson(project, preset, bundle, folder=work)
+    watch = None
+    if processes.first:
+        validation = prepare_validation(project, preset, bundle)
+        processes.wait()
+        sampler = watch_settings(project, preset)
+        watch = Watch(work, validation, watched_asks(project, preset), sampler, device)
+    teaching = Teaching(
+        bundle,
+        preset,
+        prepared.lesson,
+        device=device,
+        folder=work,
+        identity=identity,
+        progress=project.progress if processes.first else Progress(quiet=True),
+        processes=processes,
+        watch=watch,
+    )
+    with peak_memory(device) as peak:
+        generator = teaching.run()
+    if watch is None:
+        return
+    _keep(generator, teaching, watch, prepared.rows, work, method)
+    here = max(1, preset.train.steps - teaching.loop.resumed_at)
+    cost = {
+        "training_seconds": round(teaching.seconds, 2),
+        "images_per_second": round(here * preset.train.batch / max(teaching.seconds, 1e-9), 2),
+        "peak_memory_mib": round(peak[0], 1) if peak else None,
+        "processes": processes.count,
+    }
+    (work / COST).write_text(json.dumps(cost))
+
+
+def _keep(generator: Generator, teaching: Teaching, watch: Watch, rows: pl.DataFrame, work: Path, method: str) -> None:
+    """Write what was learned, its record and pictures, and which studies were seen how often."""
+    folder = work / LEARNED
+    shutil.rmtree(folder, ignore_errors=True)
+    save_generator(generator, folder)
+    loop, preset = teaching.loop, generator.preset
+    record = {
+        "method": method,
+        "base_id": generator.bundle.base_id,
+        "settings": preset.model_dump(mode="json"),
+        "losses": loop.losses,
+        "validation_losses": watch.losses,
+        "weighing": teaching.history,
+    }
+    (folder / "training.json").write_text(json.dumps(record, indent=1))
+    loss_curve({method: loop.losses} | ({"validation": watch.losses} if watch.losses else {}), folder / "loss.png")
+    grids = sorted((work / "grids").glob("*.png"))
+    if grids:
+        shutil.copyfile(grids[-1], folder / "films.png")
+    order = teaching.loop.order
+    seen = times_visited(rows.height, preset.train.batch, preset.train.seed, preset.train.steps, order)
+    rows.with_columns(
+        times_seen=pl.Series(seen), weight=pl.Series(teaching.row_weights(), dtype=pl.Float64)
+    ).write_parquet(work / ROWS)
+
+
+def watched_asks(project: Project, preset: MethodPreset) -> list[Ask]:
+    """What the training's grid shows: the first findings of the cohort in two people, with fixed seeds."""
+    grid = project.grid
+    people: list[dict[str, Any]] = [
+        {
+            "age": None if UNKNOWN in grid.ages else WATCHED_AGES[end],
+            "sex": _known(grid.sexes[end]),
+            "race": _known(grid.races[end]),
+        }
+        for end in (0, -1)
+    ]
+    return [
+        Ask(preset.prompt([finding], **person), derive_seed("watch", finding), **person)
+        for finding in grid.findings[:4]
+        for person in people
+    ]
+
+
+def watch_settings(project: Project, preset: MethodPreset) -> SamplerSettings:
+    """How the training's grid is drawn: as synthesis draws, eight films at a time."""
+    s, d = project.settings.synthesis, project.settings.diffusion
+    return SamplerSettings(
+        sampler=s.sampler,
+        steps=s.steps,
+        guidance=s.guidance,
+        batch=8,
+        resolution=d.resolution,
+        precision=preset.train.precision,
+    )
+
+
+def _known(value: str) -> str | None:
+    return None if value == UNKNOWN else value

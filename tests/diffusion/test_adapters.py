@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from cxr_assets.diffusion import teaching, training_run
+from cxr_assets.diffusion.adapters import method_preset, open_generator, train_adapter
+from cxr_assets.diffusion.base import open_base_model
+from cxr_assets.diffusion.lessons import method_captions, people_of, prepare_lesson, schema_of
+from cxr_assets.errors import InputError, StorageError
+from cxr_assets.project import Made, Project
+from tests.helpers import weights_digest
+
+Open = Callable[..., Project]
+
+
+def folder_of(project: Project, made: Made) -> Path:
+    return project.store.path(made.manifest.facts["folder"])
+
+
+def own_preset(project: Project, name: str, text: str) -> None:
+    path = project.store.root / "presets" / "methods" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def captions_of(project: Project, method: str) -> dict[str, str]:
+    preset = method_preset(project, method)
+    made = method_captions(project, preset, open_base_model(project), project.studies())
+    return dict(made.iter_rows())
+
+
+def test_each_method_words_its_captions_in_its_own_way(ready: Open) -> None:
+    project = ready()
+    study = project.filmed("train").sort("study_id").row(0, named=True)
+    written = {
+        m: captions_of(project, m)[study["study_id"]] for m in ("demographic_text", "label_lora", "hcn", "hcn_age_text")
+    }
+    full, age = written["demographic_text"], f"{int(study['age_years'])} year old"
+    assert age in full and study["sex"] in full and study["race"] in full
+    assert written["label_lora"] == written["hcn"] and not any(w in written["hcn"] for w in ("year old", study["sex"]))
+    assert age in written["hcn_age_text"] and study["sex"] not in written["hcn_age_text"]
+    assert full.split(", ")[-1].split(" and ")[-1] in written["hcn"], "the findings stay"
+
+
+def test_impressions_are_the_reports_own_words(ready: Open) -> None:
+    project = ready()
+    written = captions_of(project, "impression_lora")
+    reports = project.store.table("reports").filter(pl.col("section") == "impression")
+    for study, text in reports.select("study_id", "text").head(20).iter_rows():
+        assert text.split()[0] in written[study] and written[study].startswith("chest x-ray, ")
+
+
+def test_unknown_people_are_unknown_and_never_a_default(ready: Open) -> None:
+    schema = schema_of(ready())
+    frame = pl.DataFrame(
+        {"age_years": [30.0, None, 130.0], "sex": ["male", None, "unknown"], "race": ["white", "martian", None]}
+    )
+    assert people_of(frame, schema).known.tolist() == [[True] * 3, [False] * 3, [False] * 3]
+
+
+def test_a_wording_is_encoded_once_for_all_methods_that_share_it(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_assets.diffusion import cache
+
+    project, encoded = ready(), []
+    shutil.rmtree(project.store.root / "work" / "text_states", ignore_errors=True)
+    real = cache.encode_captions
+    monkeypatch.setattr(cache, "encode_captions", lambda *a, **k: encoded.append(len(a[2])) or real(*a, **k))
+    for method in ("demographic_text", "fairdiffusion", "demographic_encoder", "hcn"):
+        train_adapter(project, method)
+    assert len(encoded) == 1, "the cohort's own wording is cached with the latents; two conditioners share another"
+
+
+def test_films_without_a_caption_of_the_kind_stay_out(ready: Open) -> None:
+    project = ready()
+    preset = method_preset(project, "impression_lora")
+    reports = project.store.table("reports")
+    gone = set(project.filmed("train").sort("study_id")["study_id"].to_list()[:5])
+    kept = reports.filter(~pl.col("study_id").is_in(list(gone)))
+    real = project.store.table
+    project.store.table = lambda name, keys=None: kept if name == "reports" else real(name, keys)  # type: ignore[method-assign]
+    prepared = prepare_lesson(project, preset, open_base_model(project), folder=project.store.root)
+    project.store.table = lambda name, keys=None: kept.clear() if name == "reports" else real(name, keys)  # type: ignore[method-assign]
+    assert gone.isdisjoint(prepared.rows["study_id"]) and len(prepared.lesson.films) == prepared.rows.height
+    with pytest.raises(InputError, match="no training film with a caption of its kind"):
+        prepare_lesson(project, preset, open_base_model(project), folder=project.store.root)
+
+
+@pytest.mark.parametrize("method", ["hcn_fairdiffusion", "balanced_sampler"])
+def test_the_record_says_what_was_learned_from_and_how(ready: Open, method: str) -> None:
+    project = ready(adapter_training__steps=9, adapter_training__batch=8)
+    made = train_adapter(project, method)
+    folder, facts = folder_of(project, made), made.manifest.facts
+    record = json.loads((folder / "training.json").read_text())
+    assert record["base_id"] == facts["base_id"] and record["settings"]["train"]["steps"] == 9
+    assert record["validation_losses"][-1][0] == 9 and facts["validation_loss"] == record["validation_losses"][-1][1]
+    assert record["weighing"][-1][0] == 9
+    assert (folder / "films.png").stat().st_size > 5000 and (folder / "loss.png").is_file()
+    assert facts["images_per_second"] > 0 and facts["peak_memory_mib"] > 100 and facts["processes"] == 1
+    rows = project.store.table("adapter_training_rows", {"method": method})
+    assert rows["times_seen"].sum() == 9 * 8 and set(rows["split"]) == {"train"}
+    captions = captions_of(project, method)
+    assert all(
+        r["caption_sha256"] == hashlib.sha256(captions[r["study_id"]].encode()).hexdigest()
+        for r in rows.iter_rows(named=True)
+    )
+    work = project.store.work("adapter", {"method": method})
+    assert list((work / "tensorboard").glob("events*")), "TensorBoard can be pointed at the work folder"
+
+
+def test_a_seed_ending_is_the_same_preset_with_another_seed(ready: Open) -> None:
+    project = ready()
+    first, second = train_adapter(project, "hcn"), train_adapter(project, "hcn-s1")
+    assert method_preset(project, "hcn-s1").train.seed == 1 and method_preset(project, "hcn-s1").title == "HCN"
+    assert first.manifest.facts["adapter_id"] != second.manifest.facts["adapter_id"]
+    generator = open_generator(project, "hcn-s1")
+    assert generator.conditioner is not None and generator.preset.train.seed == 1
+
+
+def test_a_killed_training_goes_on_and_ends_in_the_same_adapter(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"adapter_training__steps": 10, "adapter_training__checkpoint_every": 4, "adapter_training__batch": 4}
+    whole = train_adapter(ready("a", **training), "hcn_fairdiffusion")
+    project = ready("b", **training)
+    real, calls = teaching.denoising_errors, iter(range(100))
+
+    def killed(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if next(calls) == 6:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(teaching, "denoising_errors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(project, "hcn_fairdiffusion")
+    monkeypatch.undo()
+    project.store.release("adapter", {"method": "hcn_fairdiffusion"})
+    resumed = train_adapter(project, "hcn_fairdiffusion")
+    assert resumed.manifest.digest == whole.manifest.digest
+    assert not train_adapter(project, "hcn_fairdiffusion").fresh
+
+
+def test_another_setting_of_a_preset_stales_the_adapter_and_its_title_does_not(ready: Open) -> None:
+    project = ready()
+    own_preset(project, "mine", "title: One\n")
+    train_adapter(project, "mine")
+    own_preset(project, "mine", "title: Two\n")
+    assert not train_adapter(project, "mine").fresh
+    own_preset(project, "mine", "title: Two\nconditioner: {kind: hcn, drop_text: 0.2}\n")
+    assert train_adapter(project, "mine").fresh
+
+
+def test_prior_preservation_draws_with_the_base_model_and_keeps_it_for_a_resume(ready: Open) -> None:
+    project = ready()
+    own_preset(project, "kept", "title: Kept\ntrain: {prior: {films: 3, steps: 2}}\n")
+    train_adapter(project, "kept")
+    (prior,) = project.store.work("adapter", {"method": "kept"}).glob("prior-*.safetensors")
+    before = prior.stat().st_mtime_ns
+    preset = method_preset(project, "kept")
+    base = open_base_model(project)
+    prepared = prepare_lesson(project, preset, base, folder=prior.parent)
+    assert prepared.lesson.prior is not None and prepared.lesson.prior[0].shape == (3, 4, 32, 32)
+    assert prior.stat().st_mtime_ns == before and weights_digest(base.unet) == weights_digest(
+        open_base_model(project).unet
+    )
+
+
+def test_an_adapter_that_is_not_there_is_asked_for(ready: Open) -> None:
+    with pytest.raises(StorageError, match="Materialise adapter first"):
+        open_generator(ready(), "compdiff")
+
+
+def test_the_grid_shows_findings_in_two_people(ready: Open) -> None:
+    project = ready()
+    asks = training_run.watched_asks(project, method_preset(project, "hcn"))
+    assert len(asks) == 8 and len({ask.seed for ask in asks}) == 4
+    assert {(ask.age, ask.sex) for ask in asks} == {(30.0, project.grid.sexes[0]), (70.0, project.grid.sexes[-1])}
+    assert all("year" not in ask.prompt for ask in asks)

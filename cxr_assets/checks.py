@@ -14,6 +14,7 @@ from cxr_assets.cohorts.study_checks import (
     run_check,
     stored_cohort,
 )
+from cxr_assets.diffusion.held_out import leaked
 from cxr_assets.keys import Arm
 from cxr_assets.outcomes import Outcome
 from cxr_assets.project import Project
@@ -56,9 +57,29 @@ def _latents_cover_training(project: Project, manifest: Manifest) -> Outcome:
     )
 
 
+def _pairs_stay_represented(project: Project, manifest: Manifest) -> Outcome:
+    facts = manifest.facts
+    return Outcome(
+        "pairs_stay_represented",
+        facts["lacking"] is None,
+        {"cells": len(facts["cells"]), "left_out": facts["left_out"], "lacking": facts["lacking"]},
+    )
+
+
+def _latents_hold_no_held_out_cell(project: Project, manifest: Manifest) -> Outcome:
+    found = leaked(project, project.store.table("latent_rows")["study_id"])
+    return Outcome("no_held_out_cell", found == 0, {"studies_of_held_out_patients": found}, blocking=True)
+
+
+def _adapter_learned_no_held_out_cell(project: Project, manifest: Manifest) -> Outcome:
+    found = leaked(project, project.store.table("adapter_training_rows", manifest.partition)["study_id"])
+    return Outcome("no_held_out_cell_learned", found == 0, {"studies_of_held_out_patients": found}, blocking=True)
+
+
 def _plan_covers_grid(project: Project, manifest: Manifest) -> Outcome:
-    plan = project.store.table("synthesis_plan")
-    short = plan.filter(pl.col("planned") < project.settings.synthesis.per_stratum).height
+    plan, s = project.store.table("synthesis_plan"), project.settings.synthesis
+    least = s.per_stratum if s.composer == "targeted" else 0  # others may leave strata empty
+    short = plan.filter(pl.col("planned") < least).height
     return Outcome(
         "every_stratum_planned",
         plan.height == len(project.grid) and short == 0,
@@ -188,15 +209,31 @@ def _page_is_self_contained(project: Project, manifest: Manifest) -> Outcome:
     return Outcome("self_contained", outside == 0, {"outside_links": outside})
 
 
+def _equal_numbers_of_films(project: Project, manifest: Manifest) -> Outcome:
+    """Whether every method that has a distance has it at the same number of films: else the numbers decide who leads."""
+    scores = project.store.table("generator_scores").filter(
+        pl.col("floor").is_not_null() & pl.col("value").is_not_null()
+    )
+    counts = scores.group_by("metric", "features", "attribute", "group").agg(numbers=pl.n_unique("n"))
+    uneven = counts.filter(pl.col("numbers") > 1).height
+    return Outcome("equal_numbers_of_films", uneven == 0, {"figures": counts.height, "uneven": uneven}, blocking=True)
+
+
+def _every_method_compared(project: Project, manifest: Manifest) -> Outcome:
+    missing = manifest.facts["missing"]
+    return Outcome("every_method_compared", not missing, {"compared": manifest.facts["compared"], "missing": missing})
+
+
 CHECKS: Mapping[str, tuple[str, ...]] = {
     "studies": tuple(STUDY_CHECKS),
     "datasheet": ("self_contained",),
     "captions": ("every_study_has_a_fate", "captions_are_clean"),
     "base_model": ("weights_identified",),
     "disease_regions": ("recall_above_zero",),
-    "latents": ("only_training_studies",),
+    "held_out_cells": ("pairs_stay_represented",),
+    "latents": ("only_training_studies", "no_held_out_cell"),
     "synthesis_plan": ("every_stratum_planned",),
-    "adapter": ("loss_is_finite",),
+    "adapter": ("loss_is_finite", "no_held_out_cell_learned"),
     "synthetic_images": ("quality",),
     "synthetic_catalogue": ("strata_complete",),
     "synthetic_set": ("pass_rate",),
@@ -205,13 +242,17 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "predictions": ("one_score_each",),
     "fairness_scorecard": ("estimates_have_intervals", "attributes_compared", "no_scored_patient_learned_from"),
     "report": ("self_contained", "no_levelling_down"),
+    "generator_leaderboard": ("equal_numbers_of_films", "every_method_compared"),
 }
 _FUNCTIONS: Mapping[str, Check] = {
     "every_study_has_a_fate": _every_study_has_a_fate,
     "captions_are_clean": _captions_are_clean,
     "weights_identified": _base_model_named,
     "recall_above_zero": _regions_recalled,
+    "pairs_stay_represented": _pairs_stay_represented,
     "only_training_studies": _latents_cover_training,
+    "no_held_out_cell": _latents_hold_no_held_out_cell,
+    "no_held_out_cell_learned": _adapter_learned_no_held_out_cell,
     "every_stratum_planned": _plan_covers_grid,
     "loss_is_finite": _loss_is_finite,
     "quality": _images_passed,
@@ -227,15 +268,20 @@ _FUNCTIONS: Mapping[str, Check] = {
     "no_scored_patient_learned_from": _no_patient_learned_from,
     "no_levelling_down": _no_levelling_down,
     "self_contained": _page_is_self_contained,
+    "equal_numbers_of_films": _equal_numbers_of_films,
+    "every_method_compared": _every_method_compared,
 }
 BLOCKING = BLOCKING_STUDY_CHECKS | frozenset(
     {
         "only_training_studies",
+        "no_held_out_cell",
+        "no_held_out_cell_learned",
         "loss_is_finite",
         "no_held_out_patient",
         "views_as_chosen",
         "one_score_each",
         "no_scored_patient_learned_from",
+        "equal_numbers_of_films",
     }
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.plots import data_uri, film_grid, loss_curve, thumbnail
@@ -110,8 +112,14 @@ def _outline(film: np.ndarray, box: list[float]) -> None:
 
 
 def _adapter(project: Project, manifest: Manifest, told: Description) -> None:
-    picture = project.store.path(manifest.facts["folder"]) / "loss.png"
-    told.pictures["loss"] = picture.read_bytes()
+    folder = project.store.path(manifest.facts["folder"])
+    for name in ("films", "loss", "weighing"):
+        if (folder / f"{name}.png").is_file():
+            told.pictures[name] = (folder / f"{name}.png").read_bytes()
+
+
+def _held_out(project: Project, manifest: Manifest, told: Description) -> None:
+    told.tables["cells"] = project.store.table("held_out_cells")
 
 
 def _base_model(project: Project, manifest: Manifest, told: Description) -> None:
@@ -200,12 +208,33 @@ def _report(project: Project, manifest: Manifest, told: Description) -> None:
         told.pictures[name] = project.store.path(f"reports/{name}.png").read_bytes()
 
 
+def shrunk(png: bytes, limit: int) -> bytes:
+    """A picture at half its size, and half of that, until it is below ``limit`` bytes or 16 pixels wide."""
+    while len(png) >= limit and Image.open(io.BytesIO(png)).width > 16:
+        with Image.open(io.BytesIO(png)) as image:
+            smaller, out = image.resize((max(1, image.width // 2), max(1, image.height // 2))), io.BytesIO()
+        smaller.save(out, "PNG", optimize=True)
+        png = out.getvalue()
+    return png
+
+
+def _leaderboard(project: Project, manifest: Manifest, told: Description) -> None:
+    from cxr_assets.evaluation.leaderboard.tables import terminal
+
+    told.tables["standings"] = terminal(project.store.table("generator_leaderboard"))
+    folder = project.store.path(manifest.facts["page"]).parent
+    for name in ("chart", "films"):
+        told.pictures[name] = shrunk((folder / f"{name}.png").read_bytes(), LARGEST_PICTURE)
+    told.inline["by_preset"] = (folder / "leaderboard.md").read_text()
+
+
 _PAINTERS: Mapping[str, Any] = {
     "studies": _studies,
     "datasheet": _datasheet,
     "captions": _captions,
     "disease_regions": _regions,
     "adapter": _adapter,
+    "held_out_cells": _held_out,
     "base_model": _base_model,
     "synthesis_plan": _plan,
     "synthetic_images": _images,
@@ -214,4 +243,5 @@ _PAINTERS: Mapping[str, Any] = {
     "classifier": _classifier,
     "fairness_scorecard": _scorecard,
     "report": _report,
+    "generator_leaderboard": _leaderboard,
 }

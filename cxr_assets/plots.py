@@ -72,6 +72,21 @@ def loss_curve(losses: Mapping[str, Sequence[tuple[int, float]]], path: Path | N
     return figure_png(figure, path)
 
 
+def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: Path | None = None) -> bytes:
+    """One panel a quantity, one line a name: values over steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * max(1, len(panels)), 3.0), dpi=90, layout="constrained")
+    for number, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), linewidth=0.9, label=name)
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=6, loc="best")
+    return figure_png(figure, path)
+
+
 def heatmap(cells: Mapping[str, Mapping[str, float | None]], *, title: str, path: Path | None = None) -> bytes:
     """Shares as coloured cells with their figures: one row a key of ``cells``, one column a key of its mapping.
 

@@ -77,6 +77,18 @@ class RegionSettings(Frozen):
     seed: int = 0
 
 
+class HoldoutSettings(Frozen):
+    """Cells (age × sex × race) that generators may not learn from, to see whether they draw them all the same."""
+
+    cells: int = Field(0, ge=0, description="how many; 0 for none")
+    least_pair: int = Field(200, ge=1, description="training films left of every pair of a held-out cell's values")
+    least_single: int = Field(1000, ge=1, description="training films left of every single value")
+    repeat: int = Field(
+        0, ge=0, description="0 takes the first set of cells, 1 a second one that shares none with it, …"
+    )
+    seed: int = 0
+
+
 class DiffusionSettings(Frozen):
     """The base model and how films enter it."""
 
@@ -91,6 +103,7 @@ class DiffusionSettings(Frozen):
     resolution: int = 128
     precision: Precision = "fp32"
     pretrain: PretrainSettings = PretrainSettings()
+    holdout: HoldoutSettings = HoldoutSettings()
 
 
 class AdapterOverrides(Frozen):
@@ -107,14 +120,14 @@ class SynthesisSettings(Frozen):
     """How many images, of whom and what, how they are drawn, and which of them are good enough."""
 
     methods: list[str] = Field(default=["label_lora"])
-    composer: Literal[
-        "targeted", "natural", "balanced", "counterfactual", "label_only", "all_label_combinations"
-    ] = Field(
-        "targeted",
-        description="targeted: most where real positives are fewest; natural: training studies once more; balanced: as"
-        " many of every age, sex and race, findings equally often; counterfactual: each study's labels and noise in every"
-        " age, sex and race; label_only: natural, asking for no age, sex or race; all_label_combinations: every label set"
-        " of the training studies, evenly",
+    composer: Literal["targeted", "natural", "balanced", "counterfactual", "label_only", "all_label_combinations"] = (
+        Field(
+            "targeted",
+            description="targeted: most where real positives are fewest; natural: training studies once more; balanced: as"
+            " many of every age, sex and race, findings equally often; counterfactual: each study's labels and noise in every"
+            " age, sex and race; label_only: natural, asking for no age, sex or race; all_label_combinations: every label set"
+            " of the training studies, evenly",
+        )
     )
     per_stratum: int = Field(4, ge=1, description="images planned for every stratum; composer targeted alone")
     max_ratio: float = Field(1.0, ge=0, le=4, description="largest mix planned for, synthetic images per real study")

@@ -11,6 +11,8 @@ import polars as pl
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion.bundle import Bundle, load_bundle, local_folder, save_bundle
 from cxr_assets.diffusion.device import pick_device
+from cxr_assets.diffusion.held_out import held_out, holdout_parents, training_people
+from cxr_assets.diffusion.holdout import leave_out
 from cxr_assets.errors import InputError
 from cxr_assets.project import Made, Parent, Project
 from cxr_assets.warehouse.manifest import folder_digest
@@ -55,7 +57,9 @@ def make_base_model(project: Project) -> Made:
     scratch = s.base_model == [SCRATCH]
     step = project.step(
         "base_model",
-        parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on")] if scratch else [],
+        parents=[Parent("studies", "trained_on"), Parent("captions", "trained_on"), *holdout_parents(project)]
+        if scratch
+        else [],
         config={
             "wanted": base_identity(project),
             "revision": s.revision,
@@ -127,12 +131,16 @@ def open_base_model(project: Project) -> Bundle:
 def training_studies(project: Project) -> pl.DataFrame:
     """Studies a generator may learn from: the train split, with a film and a caption, in a fixed order.
 
-    Validation and test patients stay out, so that no scorecard is read on films that the generator has seen.
+    Validation and test patients stay out, so that no scorecard is read on films that the generator has seen, and so do
+    patients with a film in a held-out cell.
 
     Returns:
         Columns study_id, patient_id, image_file, image_digest, caption, split.
     """
     studies = project.filmed("train")
+    held = held_out(project)
+    if held:
+        studies = studies.join(leave_out(training_people(project), held), on="study_id", how="semi")
     captions = project.store.table("captions").select("study_id", "caption")
     rows = studies.join(captions, on="study_id", how="inner").sort("study_id")
     if rows.is_empty():

@@ -14,6 +14,7 @@ from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion.base import open_base_model, training_studies
 from cxr_assets.diffusion.bundle import Bundle
 from cxr_assets.diffusion.device import pick_device
+from cxr_assets.diffusion.held_out import holdout_parents
 from cxr_assets.diffusion.latents import Posteriors, encode_captions, encode_films
 from cxr_assets.diffusion.shards import Shards, open_shards, write_shards
 from cxr_assets.errors import StorageError
@@ -31,7 +32,12 @@ def cache_latents(project: Project) -> Made:
     s = project.settings.diffusion
     step = project.step(
         "latents",
-        parents=[Parent("studies", "drawn_from"), Parent("captions", "drawn_from"), Parent("base_model", "drawn_with")],
+        parents=[
+            Parent("studies", "drawn_from"),
+            Parent("captions", "drawn_from"),
+            Parent("base_model", "drawn_with"),
+            *holdout_parents(project),
+        ],
         config={"resolution": s.resolution, "precision": s.precision, "views": project.settings.choices.views},
         code_version=CODE_VERSION,
     )

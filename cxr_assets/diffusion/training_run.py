@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cxr_assets.diffusion.sampling import Ask, SamplerSettings
 from cxr_assets.diffusion.teaching import Teaching
 from cxr_assets.diffusion.tuning import save_generator
 from cxr_assets.diffusion.watching import Watch
-from cxr_assets.plots import loss_curve
+from cxr_assets.plots import curves, loss_curve
 from cxr_assets.processes import Processes
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
@@ -27,6 +28,7 @@ from cxr_assets.training import derive_seed, times_visited
 
 LEARNED, ROWS, COST = "learned", "rows.parquet", "cost.json"
 WATCHED_AGES = (30.0, 70.0)
+_PANELS = {"gap": "largest gap of the loss between groups", "sigma": "spread of the loss weights"}
 
 
 def teach(
@@ -91,6 +93,8 @@ def _keep(generator: Generator, teaching: Teaching, watch: Watch, rows: pl.DataF
     }
     (folder / "training.json").write_text(json.dumps(record, indent=1))
     loss_curve({method: loop.losses} | ({"validation": watch.losses} if watch.losses else {}), folder / "loss.png")
+    if panels := weighing_panels(teaching.history):
+        curves(panels, folder / "weighing.png")
     grids = sorted((work / "grids").glob("*.png"))
     if grids:
         shutil.copyfile(grids[-1], folder / "films.png")
@@ -99,6 +103,19 @@ def _keep(generator: Generator, teaching: Teaching, watch: Watch, rows: pl.DataF
     rows.with_columns(
         times_seen=pl.Series(seen), weight=pl.Series(teaching.row_weights(), dtype=pl.Float64)
     ).write_parquet(work / ROWS)
+
+
+def weighing_panels(
+    history: Sequence[tuple[int, Mapping[str, float]]],
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """What the controller said over the steps: gaps of the loss by attribute, and its spreads where it has them."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for step, log in history:
+        for name, value in log.items():
+            panel, slash, line = name.partition("/")
+            if slash:
+                panels.setdefault(_PANELS[panel], {}).setdefault(line, []).append((step, value))
+    return panels
 
 
 def watched_asks(project: Project, preset: MethodPreset) -> list[Ask]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from cxr_assets.project import Made, Parent, Project
-from cxr_assets.synthesis.draw import stratum_keys
+from cxr_assets.synthesis.image_rows import stratum_keys
 
 CODE_VERSION = "2"
 COVERAGE = {

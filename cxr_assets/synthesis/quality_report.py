@@ -5,27 +5,19 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from cxr_assets.cohorts.demographics import UNKNOWN
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.evaluation.oracle import ORACLE, Oracle, recoverability
 from cxr_assets.evaluation.quality import distances, feature_space
 from cxr_assets.project import Made, Parent, Project
-from cxr_assets.synthesis.draw import stratum_keys
+from cxr_assets.synthesis.image_rows import stratum_keys
+from cxr_assets.synthesis.pass_rates import PASS_RATE, PASS_RATE_GAP, QUALITY, asked_people, pass_rates
 from cxr_assets.training import derive_seed
 from cxr_assets.warehouse.manifest import folder_digest
 
-CODE_VERSION = "2"
-QUALITY = {
-    "method": pl.String,
-    "quantity": pl.String,
-    "metric": pl.String,
-    "features": pl.String,
-    "value": pl.Float64,
-    "floor": pl.Float64,
-    "n": pl.Int64,
-    "null_reason": pl.String,
-}
+__all__ = ["CODE_VERSION", "PASS_RATE", "QUALITY", "asked_for", "assemble_set", "measure"]
+CODE_VERSION = "3"
 LARGEST_SAMPLE = 2000
-PASS_RATE = "pass_rate"
 
 
 def assemble_set(project: Project, method: str) -> Made:
@@ -55,22 +47,17 @@ def assemble_set(project: Project, method: str) -> Made:
         writer.facts |= {
             "images": images.height,
             "passed": int(images["passed_quality"].sum()),
-            "lowest_pass_rate": min(rates["value"].to_list(), default=None),
+            "lowest_pass_rate": images.group_by("stratum").agg(pl.col("passed_quality").mean())["passed_quality"].min(),
+            "pass_rate_gaps": {
+                f"{r['quantity']}, {r['features']}": r["value"]
+                for r in shown.filter(pl.col("metric") == PASS_RATE_GAP).iter_rows(named=True)
+            },
             "figures": {
                 f"{r['quantity']} {r['metric']}": r["value"]
-                for r in shown.filter(pl.col("metric") != PASS_RATE).iter_rows(named=True)
+                for r in shown.filter(~pl.col("metric").is_in([PASS_RATE, PASS_RATE_GAP])).iter_rows(named=True)
             },
         }
     return step.made()
-
-
-def pass_rates(method: str, images: pl.DataFrame) -> pl.DataFrame:
-    """Share of each stratum's images that passed, one row a stratum: the columns of QUALITY."""
-    rates = images.group_by("stratum").agg(value=pl.col("passed_quality").mean(), n=pl.len()).sort("stratum")
-    constant = {"method": method, "metric": PASS_RATE, "features": "contrast", "floor": None, "null_reason": None}
-    return rates.select(
-        pl.col("stratum").alias("quantity"), "value", "n", *(pl.lit(v).alias(k) for k, v in constant.items())
-    ).select(pl.col(name).cast(dtype) for name, dtype in QUALITY.items())
 
 
 def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame:
@@ -106,6 +93,9 @@ def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame
             )
     if project.resolved.cohort == "phantom" and len(films):
         oracle = Oracle.load()
+        people = asked_people(sample)
+        # Where a plan asked for nobody in particular, there is no sex or age that films could show.
+        untold = [q for q, name in (("sex", "sex"), ("age_bin", "age")) if (people[name] == UNKNOWN).any()]
         seen = recoverability(oracle.judge(films), asked_for(sample, oracle.findings), oracle.ages)
         rows += [
             {
@@ -119,6 +109,7 @@ def measure(project: Project, method: str, images: pl.DataFrame) -> pl.DataFrame
                 "n": r["n"],
             }
             for r in seen.iter_rows(named=True)
+            if r["quantity"] not in untold
         ]
     return pl.DataFrame(rows, schema=QUALITY)
 

@@ -2,11 +2,25 @@
 
 import dagster as dg
 
-from cxr_assets.diffusion import adapters, base, cache
+from cxr_assets.diffusion import adapters, base, cache, held_out
 from dagster_project.assets.cohort import captions, studies
 from dagster_project.emit import GPU_TAGS, OWNER, check_specs, result
 from dagster_project.partitions import methods
 from dagster_project.resources import ProjectResource
+
+
+@dg.asset(
+    group_name="generators",
+    kinds={"parquet", "duckdb"},
+    owners=[OWNER],
+    code_version=held_out.CODE_VERSION,
+    deps=[studies],
+    check_specs=check_specs("held_out_cells"),
+)
+def held_out_cells(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Age × sex × race cells that no generator learns from, so that one can see whether it draws them all the same."""
+    opened = project.open(context)
+    return result(opened, held_out.hold_out_cells(opened))
 
 
 @dg.asset(
@@ -16,7 +30,7 @@ from dagster_project.resources import ProjectResource
     code_version=base.CODE_VERSION,
     pool="gpu",
     op_tags=GPU_TAGS,
-    deps=[studies, captions],
+    deps=[studies, captions, held_out_cells],
     check_specs=check_specs("base_model"),
 )
 def base_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -32,7 +46,7 @@ def base_model(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     code_version=cache.CODE_VERSION,
     pool="gpu",
     op_tags=GPU_TAGS,
-    deps=[studies, captions, base_model],
+    deps=[studies, captions, held_out_cells, base_model],
     check_specs=check_specs("latents"),
 )
 def latents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -53,6 +67,7 @@ def latents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
     check_specs=check_specs("adapter", methods),
 )
 def adapter(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """LoRA adapter of one method, in diffusers' format, with its training record and the rows that it learned from."""
+    """What one method has learned, adapters or whole networks in diffusers' format and its conditioner, with its training
+    record and the rows that it learned from."""
     opened = project.open(context)
     return result(opened, adapters.train_adapter(opened, context.partition_key))

@@ -2,54 +2,26 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cxr_assets.diffusion.adapters import train_adapter
-from cxr_assets.diffusion.sampling import Sampler, SamplerSettings
+from cxr_assets.diffusion.sampling import Sampler
 from cxr_assets.errors import InputError, StorageError
 from cxr_assets.keys import Stratum
-from cxr_assets.project import Made, Project
 from cxr_assets.synthesis import draw as draw_module
 from cxr_assets.synthesis.catalogue import catalogue_finding
 from cxr_assets.synthesis.draw import (
-    draw_strata,
     due_strata,
-    image_id,
-    png_bytes,
-    quality_fault,
-    sampler_settings,
-    stratum_keys,
     stratum_step,
 )
-from cxr_assets.synthesis.plan import image_request, plan_synthesis
+from cxr_assets.synthesis.plan import plan_synthesis
+from cxr_assets.synthesis.quality_report import assemble_set
 from tests.helpers import METHOD, make_ready, tiny_project
-
-Open = Callable[..., Project]
-SLOWER = SamplerSettings(steps=99)
-
-
-def drawn(project: Project, strata: list[Stratum]) -> list[tuple[Stratum, Made]]:
-    return list(draw_strata(project, METHOD, strata))
-
-
-def rows(project: Project, strata: list[Stratum]) -> pl.DataFrame:
-    return pl.concat([project.store.table("synthetic_images", stratum_keys(METHOD, s)) for s in strata])
-
-
-def files(project: Project) -> dict[str, bytes]:
-    folder = project.store.root / "images" / "synthetic"
-    return {project.store.relative(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def first(project: Project, n: int = 6) -> list[Stratum]:
-    return list(project.grid)[:n]
+from tests.synthesis.drawing import Open, attempts, drawn, files, first, rows
 
 
 def test_every_row_has_its_file_its_digest_and_its_own_name(ready: Open) -> None:
@@ -72,22 +44,10 @@ def test_every_row_has_its_file_its_digest_and_its_own_name(ready: Open) -> None
     )
 
 
-def test_everything_that_decides_an_image_is_in_its_name() -> None:
-    request = image_request(Stratum("edema", "40-59", "female", "black"), 0, {}, seed=0)
-    other = Stratum("edema", "40-59", "female", "white")
-    changes: list[dict[str, Any]] = [{"seed": 1}, {"index": 1}, {"prompt": "chest x-ray"}, {"stratum": other}]
-    requests = [request, *(replace(request, **change) for change in changes)]
-    names = [image_id("m", "base", "adapter", r, SamplerSettings()) for r in requests]
-    names += [image_id(*ids, request, SamplerSettings()) for ids in (("n", "base", "adapter"), ("m", "b", "adapter"))]
-    names += [image_id("m", "base", "a", request, SamplerSettings()), image_id("m", "base", "adapter", request, SLOWER)]
-    assert len(set(names)) == len(names) == 9 and all(len(name) == 32 for name in names)
-    assert image_id("m", "base", "adapter", request, SamplerSettings(batch=7)) == names[0]
-
-
 def test_what_is_drawn_is_found_and_no_model_is_loaded_again(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     project = ready()
     before = drawn(project, first(project, 2))
-    monkeypatch.setattr(draw_module, "open_adapter", lambda *_: pytest.fail("nothing is due, so nothing is loaded"))
+    monkeypatch.setattr(draw_module, "open_generator", lambda *_: pytest.fail("nothing is due, so nothing is loaded"))
     again = drawn(project, first(project, 2))
     assert [m.manifest for _, m in again] == [m.manifest for _, m in before] and not any(m.fresh for _, m in again)
 
@@ -199,8 +159,6 @@ def test_a_film_without_contrast_is_set_aside_with_the_reason(ready: Open) -> No
     drawn(project, strata)
     row = rows(project, strata).row(0, named=True)
     assert not row["passed_quality"] and row["reject_reason"].endswith("below 0.9")
-    assert quality_fault(np.full((8, 8), 90, np.uint8), 0.05) == "contrast 0.000 below 0.05"
-    assert quality_fault(np.array([[0, 255]], np.uint8), 0.05) is None
 
 
 def test_a_stratum_outside_the_plan_is_refused(ready: Open) -> None:
@@ -241,25 +199,15 @@ def test_a_stratum_with_nothing_to_draw_is_written_empty_and_the_rest_goes_on(
 ) -> None:
     project = ready(synthesis__batch=16)
     strata = project.grid.of_finding("edema")
-    ask = draw_module.requests_of
-    monkeypatch.setattr(draw_module, "requests_of", lambda s, *a, **k: [] if s == strata[3] else ask(s, *a, **k))
+    real = draw_module.requests_in
+    empty = {str(strata[3])}
+    monkeypatch.setattr(draw_module, "requests_in", lambda part: [] if set(part["stratum"]) == empty else real(part))
     drawn(project, strata)
     assert rows(project, strata[3:4]).is_empty() and rows(project, strata).height == len(strata) - 1
     made = catalogue_finding(project, "edema", METHOD)
     table = project.store.table("synthetic_catalogue", {"finding": "edema", "method": METHOD})
     assert table["images"].to_list() == [0 if s == strata[3] else 1 for s in strata]
     assert made.manifest.facts["images"] == len(strata) - 1
-
-
-def test_a_png_gives_the_film_back(ready: Open) -> None:
-    import io
-
-    from PIL import Image
-
-    film = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(film)))), film)
-    assert png_bytes(film) == png_bytes(film.copy())
-    assert sampler_settings(ready()).resolution == 64
 
 
 def test_images_that_are_drawn_anew_reach_the_catalogue(ready: Open) -> None:
@@ -272,3 +220,48 @@ def test_images_that_are_drawn_anew_reach_the_catalogue(ready: Open) -> None:
     drawn(changed, strata)
     after = catalogue_finding(changed, finding, METHOD).manifest
     assert after.rows == before.rows and after.digest != before.digest, "as many images, but others"
+
+
+def test_a_plan_without_a_row_of_a_stratum_leaves_it_empty(ready: Open) -> None:
+    project = ready(synthesis__composer="natural", synthesis__max_ratio=0.1)
+    plan_synthesis(project)
+    asked = project.store.table("synthesis_requests")
+    strata = [s for s in project.grid if str(s) in set(asked["stratum"])][:2]
+    bare = next(s for s in project.grid if str(s) not in set(asked["stratum"]))
+    drawn(project, [*strata, bare])
+    assert rows(project, [bare]).is_empty() and attempts(project, [bare]).is_empty()
+    table = rows(project, strata)
+    assert table["source_study"].null_count() == 0
+    told = dict(asked.select("prompt_id", "source_study").iter_rows())
+    assert all(told[p] == s for p, s in table.select("prompt_id", "source_study").iter_rows())
+
+
+def test_labels_alone_are_drawn_for_nobody_in_particular(ready: Open) -> None:
+    project = ready(
+        findings=["edema", "no_finding"],
+        synthesis__composer="label_only",
+        synthesis__max_ratio=0.5,
+        synthesis__batch=16,
+    )
+    plan_synthesis(project)
+    drawn(project, list(project.grid))
+    table = rows(project, list(project.grid))
+    assert set(table["prompt"]) == {"chest x-ray, edema", "chest x-ray, no finding"}
+    assert set(table["age"]) <= set(project.grid.ages) and table["age_years"].null_count() == table.height
+    assert set(table["demographics_json"]) == {
+        '{"age": "unknown", "age_years": null, "race": "unknown", "sex": "unknown"}'
+    }
+    for finding in project.grid.findings:
+        catalogue_finding(project, finding, METHOD)
+    assemble_set(project, METHOD)
+    quality = project.store.table("synthetic_quality", {"method": METHOD})
+    assert not {"sex", "age_bin"} & set(quality.filter(pl.col("features") == "oracle")["quantity"])
+    assert "edema" in set(quality.filter(pl.col("features") == "oracle")["quantity"])
+
+
+def test_a_plan_of_an_earlier_version_has_nothing_due(ready: Open) -> None:
+    project = ready()
+    assert due_strata(project, METHOD)
+    path = project.store.manifest_path("synthesis_plan")
+    path.write_text(path.read_text().replace("synthesis_requests", "synthesis_wishes"))
+    assert due_strata(project, METHOD) == []

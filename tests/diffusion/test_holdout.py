@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_assets.captions.wording import ATTRIBUTES
+from cxr_assets.diffusion.holdout import Rule, choose_held_out, lacking, leave_out
 from cxr_assets.errors import InputError
-from cxr_assets.synthesis.holdout import Rule, choose_held_out, lacking, leave_out
 
 FEW = Rule(least_pair=1, least_single=1)
 

@@ -59,20 +59,24 @@ def main() -> None:
     from dagster_project.run import SHARED_ASSETS, materialise
 
     materialise(SHARED_ASSETS)
-    materialise(["adapter"], partition="label_lora")
+    materialise(["adapter"], partition="demographic_text")
     project = Project.open()
     strata = project.grid.of_finding("edema")
-    requests = [r for s in strata for r in stratum_step(project, "label_lora", s)[1]]
+    requests = [r for s in strata for r in stratum_step(project, "demographic_text", s)[1]]
     ranged, alone = [], []
     for _ in range(REPEATS):
         for s in strata:
-            project.store.manifest_path("synthetic_images", stratum_keys("label_lora", s)).unlink(missing_ok=True)
+            project.store.manifest_path("synthetic_images", stratum_keys("demographic_text", s)).unlink(missing_ok=True)
         begun = time.perf_counter()
-        materialise(["synthetic_images"], tags={START: f"label_lora|{strata[0]}", END: f"label_lora|{strata[-1]}"})
+        materialise(
+            ["synthetic_images"], tags={START: f"demographic_text|{strata[0]}", END: f"demographic_text|{strata[-1]}"}
+        )
         ranged.append((time.perf_counter() - begun) / len(strata))
         begun = time.perf_counter()
-        preset = method_preset(project, "label_lora")
-        sampler = open_generator(project, "label_lora").sampler(sampler_settings(project), device=pick_device("cpu"))
+        preset = method_preset(project, "demographic_text")
+        sampler = open_generator(project, "demographic_text").sampler(
+            sampler_settings(project), device=pick_device("cpu")
+        )
         for _ in sampler.draw_all([(r, r.ask(preset)) for r in requests]):
             continue
         alone.append((time.perf_counter() - begun) / len(strata))

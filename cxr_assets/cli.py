@@ -13,10 +13,12 @@ import typer
 import yaml
 
 from cxr_assets.cli_config import config_app
-from cxr_assets.cli_options import Arms, Cohort, Format, Preset, Root, Sets, Storage
+from cxr_assets.cli_leaderboard import leaderboard
+from cxr_assets.cli_options import Arms, Cohort, Format, Methods, Preset, Root, Sets, Storage
 from cxr_assets.cli_score import score
 from cxr_assets.errors import CxrError
-from cxr_assets.settings import Resolved, resolve
+from cxr_assets.keys import REAL, REAL_ONLY, Arm, MethodRun
+from cxr_assets.settings import Resolved, find_preset, resolve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.command()(score)
+app.command()(leaderboard)
 
 
 def _overrides(sets: list[str] | None, root: Path | None) -> dict[str, Any]:
@@ -58,6 +61,22 @@ def _resolved(
         _remember(resolved, overrides, preset)
     os.environ |= {"CXR_COHORT": resolved.cohort, "CXR_STORAGE": str(resolved.root)}
     return resolved
+
+
+def _of_methods(resolved: Resolved, methods: list[str] | None) -> Resolved:
+    """The same settings for other methods: each of them takes the mixes that the arms have. Remembered, so that the UI
+    shows the same partitions."""
+    if not methods:
+        return resolved
+    for name in methods:
+        find_preset("methods", MethodRun.parse(name).preset, resolved.presets)
+    mixes = list(dict.fromkeys(arm.mix for arm in map(Arm.parse, resolved.settings.arms) if not arm.is_real))
+    chosen = {
+        "synthesis.methods": list(dict.fromkeys(methods)),
+        "arms": [f"{REAL}.{REAL_ONLY}", *(f"{name}.{mix}" for name in dict.fromkeys(methods) for mix in mixes)],
+    }
+    _remember(resolved, chosen, None)
+    return resolve(cohort=resolved.cohort, storage=resolved.root)
 
 
 def _remember(resolved: Resolved, overrides: dict[str, Any], preset: str | None) -> None:
@@ -118,9 +137,10 @@ def run(
     preset: Preset = None,
     sets: Sets = None,
     arms: Arms = None,
+    method: Methods = None,
 ) -> None:
     """Run the whole graph on a cohort: `cxr run --cohort nih --root /data/ChestX-ray14`."""
-    _run_and_show(_resolved(cohort, storage, preset, sets, root), arms)
+    _run_and_show(_of_methods(_resolved(cohort, storage, preset, sets, root), method), arms)
 
 
 def _run_and_show(resolved: Resolved, arms: str | None) -> None:
@@ -196,10 +216,11 @@ def synthesize(
     preset: Preset = None,
     sets: Sets = None,
     arms: Arms = None,
+    method: Methods = None,
     finding: Annotated[list[str] | None, typer.Option("--finding", help="draw this finding alone; repeatable")] = None,
 ) -> None:
     """Train missing adapters and draw every stratum that is missing or stale, without a server."""
-    resolved = _resolved(cohort, storage, preset, sets)
+    resolved = _of_methods(_resolved(cohort, storage, preset, sets), method)
     chosen = ["--findings", ",".join(finding)] if finding else []
     _graph(resolved, "--until", "images", *(["--arms", arms] if arms else []), *chosen)
     _publish(resolved)

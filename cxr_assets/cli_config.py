@@ -48,3 +48,18 @@ def config_cohorts(format: Annotated[str, typer.Option("--format", help="table o
         findings, recorded = pl.col("findings").list.len(), pl.col("recorded").list.join(", ")
         frame = frame.with_columns(findings.replace({0: None}), recorded.replace({"": None}))
     print_frame(frame, format)
+
+
+@config_app.command("methods")
+def config_methods(
+    format: Annotated[str, typer.Option("--format", help="table or json")] = "table",
+    cohort: Cohort = None,
+    storage: Storage = None,
+) -> None:
+    """List the ways to teach a generator: the built-in presets, and those beside the cohort's cxr.yaml."""
+    from cxr_assets.diffusion.methods import listing
+    from cxr_assets.output import print_frame
+
+    if format not in ("table", "json"):
+        raise typer.BadParameter(f"--format {format!r}: choose table or json")
+    print_frame(listing(resolve(cohort=cohort, storage=storage).presets), format)

@@ -18,6 +18,13 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", help="any setting, e.g. `--set synthesis.steps=25`; repeatable")
 ]
 Arms = Annotated[
-    str | None, typer.Option("--arms", help="arms to run, comma-separated, e.g. `real.r000,label_lora.r025`")
+    str | None, typer.Option("--arms", help="arms to run, comma-separated, e.g. `real.r000,demographic_text.r025`")
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="teach the generator in this way (`cxr config methods` lists them; `-s1` at the end is a further seed); repeatable",
+    ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet (parquet goes to stdout)")]

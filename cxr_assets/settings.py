@@ -119,7 +119,7 @@ class AdapterOverrides(Frozen):
 class SynthesisSettings(Frozen):
     """How many images, of whom and what, how they are drawn, and which of them are good enough."""
 
-    methods: list[str] = Field(default=["label_lora"])
+    methods: list[str] = Field(default=["demographic_text"])
     composer: Literal["targeted", "natural", "balanced", "counterfactual", "label_only", "all_label_combinations"] = (
         Field(
             "targeted",
@@ -236,7 +236,7 @@ class Settings(Frozen):
     classification: ClassificationSettings = ClassificationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     arms: list[str] = Field(
-        default=["real.r000", "label_lora.r025", "label_lora.e025", "label_lora.only"],
+        default=["real.r000", "demographic_text.r025", "demographic_text.e025", "demographic_text.only"],
         description="arms that cxr demo and cxr run train and score",
     )
 

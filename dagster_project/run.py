@@ -1,6 +1,6 @@
 """Materialise the whole graph in this process: the same runs, events and lineage as from the UI, without a server.
 
-``python -m dagster_project.run --arms real.r000,label_lora.r025``; ``cxr run`` and ``cxr demo`` call it.
+``python -m dagster_project.run --arms real.r000,demographic_text.r025``; ``cxr run`` and ``cxr demo`` call it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
 from cxr_assets.errors import CxrError, InputError, did_you_mean
+from cxr_assets.evaluation.leaderboard.board import methods_of_board
+from cxr_assets.evaluation.leaderboard.judges import BASELINE, judge_learner
 from cxr_assets.keys import Arm
 from cxr_assets.project import Project
 from cxr_assets.synthesis.fill import fill_requests
@@ -22,7 +24,14 @@ from dagster_project.definitions import defs
 from dagster_project.partitions import PROJECT
 
 COHORT_ASSETS = ("studies", "datasheet", "captions")
-SHARED_ASSETS = ("studies", "datasheet", "captions", "base_model", "latents", "disease_regions", "synthesis_plan")
+SHARED_ASSETS = (
+    *COHORT_ASSETS,
+    "held_out_cells",
+    "base_model",
+    "latents",
+    "disease_regions",
+    "synthesis_plan",
+)
 STAGES = ("cohort", "adapters", "images", "report")
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -55,19 +64,25 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
     return CxrError(f"run {done.run_id} failed; checks that did not hold: {', '.join(failed) or 'none'}")
 
 
-def draw(project: Project, findings: Sequence[str] | None = None) -> None:
-    """Ranged runs over every stratum that is missing or stale, as few as can be."""
+def draw(project: Project, findings: Sequence[str] | None = None, *, methods: Sequence[str] | None = None) -> None:
+    """Ranged runs over every stratum that is missing or stale, as few as can be; of some methods alone if given."""
     for request in fill_requests(project, budget=10**6, findings=findings, per_finding=False):
+        if methods is not None and request.method not in methods:
+            continue
         tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
         materialise(["synthetic_images"], tags=tags)
 
 
-def plan_of_runs(project: Project, arms: Sequence[Arm]) -> Iterator[tuple[str, str | None]]:
-    """Asset and partition of every run after drawing, in the order of the graph."""
-    methods = sorted({a.method for a in arms if not a.is_real})
+def sets_of(project: Project, methods: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Runs that gather the drawn strata of methods into their sets."""
     for method in methods:
         yield from (("synthetic_catalogue", f"{f}|{method}") for f in project.grid.findings)
         yield "synthetic_set", method
+
+
+def plan_of_runs(project: Project, arms: Sequence[Arm]) -> Iterator[tuple[str, str | None]]:
+    """Asset and partition of every run after drawing, in the order of the graph."""
+    yield from sets_of(project, sorted({a.method for a in arms if not a.is_real}))
     for arm in arms:
         yield "training_set", str(arm)
     for arm in arms:
@@ -104,6 +119,25 @@ def run(arms: Sequence[Arm], *, until: str = "report", findings: Sequence[str] |
             materialise([asset], partition=partition)
 
 
+def run_leaderboard() -> None:
+    """Train, draw and gather what is missing of the methods on the board, and compare them.
+
+    Where a classifier judges the images, the one learner of real only that it takes is trained too.
+    """
+    project = PROJECT
+    methods = methods_of_board(project)
+    materialise(SHARED_ASSETS)
+    for method in methods:
+        materialise(["adapter"], partition=method)
+    draw(project, methods=methods)
+    judges = judge_learner(project)
+    runs = list(sets_of(project, methods))
+    if judges is not None:
+        runs += [("training_set", str(BASELINE)), ("classifier", f"{BASELINE}|{judges}")]
+    for asset, partition in [*runs, ("generator_leaderboard", None)]:
+        materialise([asset], partition=partition)
+
+
 def _known(name: str, kind: str, names: Iterable[object]) -> str:
     """The name itself. Raises InputError with the nearest ones if there is no such thing."""
     every = [str(n) for n in names]
@@ -123,8 +157,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--findings", default="", help="draw these findings alone, comma-separated; with --until images"
     )
+    parser.add_argument("--leaderboard", action="store_true", help="compare generators instead of arms")
     args = parser.parse_args(argv)
     try:
+        if args.leaderboard:
+            run_leaderboard()
+            return 0
         names = args.arms.split(",") if args.arms else PROJECT.settings.arms
         arms = [Arm.parse(_known(n, "arm", PROJECT.arms)) for n in names]
         findings = [_known(f, "finding", PROJECT.grid.findings) for f in args.findings.split(",") if f]

@@ -34,7 +34,7 @@ CAPTIONS = (
     "chest x-ray, 41 year old white male, no finding",
     "chest x-ray, 80 year old asian male, cardiomegaly, atelectasis and lung lesion",
 )
-METHOD = "label_lora"
+METHOD = "demographic_text"
 TINY: dict[str, Any] = {
     "phantom.studies": 60,
     "phantom.size": 64,

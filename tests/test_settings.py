@@ -65,11 +65,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(
 def test_two_underscores_in_the_environment_go_one_level_down(tmp_path: Path) -> None:
     environ = {
         "CXR_CHOICES__AGE_SCHEME": "adult4",
-        "CXR_SYNTHESIS__METHODS": "[label_lora, other]",
+        "CXR_SYNTHESIS__METHODS": "[demographic_text, other]",
         "CXR_DEVICE": "cpu",
     }
     s = settings_of(tmp_path, environ=environ).settings
-    assert (s.choices.age_scheme, s.synthesis.methods, s.device) == ("adult4", ["label_lora", "other"], "cpu")
+    assert (s.choices.age_scheme, s.synthesis.methods, s.device) == ("adult4", ["demographic_text", "other"], "cpu")
 
 
 def test_variables_that_steer_the_process_are_no_settings(tmp_path: Path) -> None:
@@ -112,16 +112,16 @@ def test_settings_cannot_be_changed_afterwards(tmp_path: Path) -> None:
 
 def test_a_preset_beside_the_users_settings_goes_before_the_built_in_one(tmp_path: Path) -> None:
     folders = settings_of(tmp_path).presets
-    assert find_preset("methods", "label_lora", folders) == PRESETS / "methods" / "label_lora.yaml"
-    own = tmp_path / "presets" / "methods" / "label_lora.yaml"
+    assert find_preset("methods", "demographic_text", folders) == PRESETS / "methods" / "demographic_text.yaml"
+    own = tmp_path / "presets" / "methods" / "demographic_text.yaml"
     own.parent.mkdir(parents=True)
     own.write_text("title: Mine\nlora: {rank: 2}\n")
-    preset = load_preset("methods", "label_lora", MethodPreset, folders)
+    preset = load_preset("methods", "demographic_text", MethodPreset, folders)
     assert (preset.title, preset.lora.rank) == ("Mine", 2)
 
 
 def test_a_preset_that_nobody_has_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="label_lora"):
+    with pytest.raises(SettingsError, match="demographic_text"):
         find_preset("methods", "no_such", settings_of(tmp_path).presets)
     with pytest.raises(InputError, match="not a slug"):
         find_preset("methods", "../profiles/demo")

@@ -29,7 +29,7 @@ def score_predictions(project: Project, arm: Arm) -> Made:
             *(Parent("predictions", "evaluated_on", keys) for keys in learners),
             Parent("studies", "evaluated_on"),
         ],
-        config=settings.model_dump(exclude={"features"})
+        config=settings.model_dump(exclude={"features", "leaderboard"})
         | {"findings": project.grid.findings, "threshold_rule": project.settings.classification.threshold_rule}
         | project.settings.choices.demographics,
         code_version=CODE_VERSION,

@@ -1,12 +1,14 @@
-"""Scorecards and the report."""
+"""Scorecards, the report, and generators side by side."""
 
 import dagster as dg
 
 from cxr_assets.evaluation import report as reporting
 from cxr_assets.evaluation import scorecards
+from cxr_assets.evaluation.leaderboard import board
 from cxr_assets.keys import Arm
 from dagster_project.assets.classification import predictions
 from dagster_project.assets.cohort import studies
+from dagster_project.assets.synthesis import synthetic_set
 from dagster_project.emit import OWNER, check_specs, result
 from dagster_project.partitions import arms
 from dagster_project.resources import ProjectResource
@@ -39,3 +41,17 @@ def report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     """One self-contained HTML page: scorecards, gaps before and after, film grids, lineage."""
     opened = project.open(context)
     return result(opened, reporting.write_report(opened))
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"parquet", "png"},
+    owners=[OWNER],
+    code_version=board.CODE_VERSION,
+    deps=[synthetic_set, studies],
+    check_specs=check_specs("generator_leaderboard"),
+)
+def generator_leaderboard(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Generators side by side: fidelity, what can be read off their images, variety and speed of every method and seed."""
+    opened = project.open(context)
+    return result(opened, board.make_leaderboard(opened))

@@ -23,7 +23,7 @@ SETTINGS = {
     "synthesis": {"per_stratum": 1, "max_ratio": 0.1, "steps": 2, "batch": 16},
     "classification": {"image_size": 32, "steps": 8, "batch": 8, "validate_every": 4},
     "evaluation": {"replicates": 100, "min_positives": 3, "min_negatives": 3, "min_patients": 3, "suppress_below": 2},
-    "arms": ["real.r000", "label_lora.r010", "label_lora.only"],
+    "arms": ["real.r000", "demographic_text.r010", "demographic_text.only"],
 }
 os.environ |= {
     "CXR_COHORT": "phantom",

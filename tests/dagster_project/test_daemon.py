@@ -102,7 +102,7 @@ def test_a_killed_worker_is_retried(server: Server, data_root: Path) -> None:
         LAUNCH,
         p={
             "assetSelection": [{"path": ["synthetic_images"]}],
-            "partitionNames": [f"label_lora|{s}" for s in strata],
+            "partitionNames": [f"demographic_text|{s}" for s in strata],
         },
     )["launchPartitionBackfill"]
     manifests = data_root / "manifests" / "synthetic_images"
@@ -126,6 +126,9 @@ def test_a_killed_worker_is_retried(server: Server, data_root: Path) -> None:
     assert [p for p in check_storage(data_root) if p.severity == "problem"] == []
     images = list((data_root / "images" / "synthetic").rglob("*.png"))
     rows = pl.concat(
-        [pl.read_parquet(p) for p in (data_root / "tables/synthetic_images/method=label_lora").rglob("part-*.parquet")]
+        [
+            pl.read_parquet(p)
+            for p in (data_root / "tables/synthetic_images/method=demographic_text").rglob("part-*.parquet")
+        ]
     )
     assert len(images) == rows.height == rows["image_id"].n_unique()

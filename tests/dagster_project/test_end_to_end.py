@@ -50,7 +50,7 @@ def test_every_arm_is_scored_with_intervals(project: Project) -> None:
 
 def test_every_planned_image_is_there_once(project: Project) -> None:
     plan = project.store.table("synthesis_plan")
-    images = project.store.table("synthetic_set", {"method": "label_lora"})
+    images = project.store.table("synthetic_set", {"method": "demographic_text"})
     assert images.height == plan["planned"].sum()
     assert images["image_id"].n_unique() == images.height
     on_disk = list((project.store.root / "images" / "synthetic").rglob("*.png"))
@@ -60,7 +60,7 @@ def test_every_planned_image_is_there_once(project: Project) -> None:
 def test_events_carry_content_digests(project: Project) -> None:
     with dg.DagsterInstance.get() as instance:
         records = instance.fetch_materializations(dg.AssetKey("synthetic_images"), limit=500).records
-        assert {r.partition_key for r in records} == {f"label_lora|{s}" for s in project.grid}
+        assert {r.partition_key for r in records} == {f"demographic_text|{s}" for s in project.grid}
         tags = records[0].asset_materialization.tags or {}  # type: ignore[union-attr]
         for name in (
             "dagster/data_version",
@@ -79,9 +79,9 @@ def test_nothing_is_stale_after_a_full_run(project: Project) -> None:
 
     with dg.DagsterInstance.get() as instance:
         resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
-        strata = [f"label_lora|{s}" for s in project.grid][:5]
+        strata = [f"demographic_text|{s}" for s in project.grid][:5]
         assert {resolver.get_status(dg.AssetKey("synthetic_images"), s) for s in strata} == {StaleStatus.FRESH}
-        assert resolver.get_status(dg.AssetKey("training_set"), "label_lora.r010") == StaleStatus.FRESH
+        assert resolver.get_status(dg.AssetKey("training_set"), "demographic_text.r010") == StaleStatus.FRESH
 
 
 def test_labels_reach_classifiers_and_scorecards(project: Project) -> None:
@@ -91,7 +91,7 @@ def test_labels_reach_classifiers_and_scorecards(project: Project) -> None:
 
 
 def test_a_scorecard_of_other_settings_is_not_set_beside_the_others(project: Project) -> None:
-    assert [str(a) for a in scored_arms(project)] == ["real.r000", "label_lora.r010", "label_lora.only"]
+    assert [str(a) for a in scored_arms(project)] == ["real.r000", "demographic_text.r010", "demographic_text.only"]
     for changed in ({"classification.steps": 9}, {"classification.seeds": 3}):
         other = Project.open(storage=project.store.root, overrides=changed, progress=Progress(quiet=True))
         assert scored_arms(other) == []
@@ -130,14 +130,16 @@ def test_named_queries_answer(project: Project) -> None:
 
 
 def test_an_image_leads_to_its_sources_and_scorecards(project: Project) -> None:
-    rows = project.store.table("training_set_rows", {"arm": "label_lora.r010"}).filter(pl.col("origin") == "synthetic")
+    rows = project.store.table("training_set_rows", {"arm": "demographic_text.r010"}).filter(
+        pl.col("origin") == "synthetic"
+    )
     tree = str(audit(project.store.root, "image", rows["image_id"][0]))
     for word in ("adapter", "studies", "classifier", "fairness_scorecard"):
         assert word in tree
 
 
 def test_a_patient_leads_to_everything_derived(project: Project) -> None:
-    rows = project.store.table("adapter_training_rows", {"method": "label_lora"})
+    rows = project.store.table("adapter_training_rows", {"method": "demographic_text"})
     tree = str(audit(project.store.root, "patient", rows["patient_id"][0]))
     for word in ("direct", "derived", "adapter", "classifier"):
         assert word in tree
@@ -156,7 +158,7 @@ def test_schedule_asks_for_what_was_lost(project: Project) -> None:
     from dagster_project.resources import ProjectResource
 
     lost = project.grid.of_finding("cardiomegaly")[3]
-    keys = {"method": "label_lora", "finding": lost.finding, "age": lost.age, "sex": lost.sex, "race": lost.race}
+    keys = {"method": "demographic_text", "finding": lost.finding, "age": lost.age, "sex": lost.sex, "race": lost.race}
     manifest = project.store.manifest_path("synthetic_images", keys)
     kept = manifest.read_bytes()
     manifest.unlink()
@@ -172,5 +174,5 @@ def test_schedule_asks_for_what_was_lost(project: Project) -> None:
             (request,) = fill_nightly(context)
     finally:
         manifest.write_bytes(kept)
-    assert request.tags["dagster/asset_partition_range_start"] == f"label_lora|{lost}"
-    assert request.tags["dagster/asset_partition_range_end"] == f"label_lora|{lost}"
+    assert request.tags["dagster/asset_partition_range_start"] == f"demographic_text|{lost}"
+    assert request.tags["dagster/asset_partition_range_end"] == f"demographic_text|{lost}"

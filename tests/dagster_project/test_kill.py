@@ -63,7 +63,7 @@ def data_root(root: Path, tmp_path: Path) -> Path:
 
 
 def test_killed_runs_finish_when_started_again(data_root: Path) -> None:
-    adapters = data_root / "work" / "adapter" / "method=label_lora" / "checkpoint.pt"
+    adapters = data_root / "work" / "adapter" / "method=demographic_text" / "checkpoint.pt"
     images = data_root / "images" / "synthetic"
     manifests = data_root / "manifests" / "synthetic_images"
     moments: list[Callable[[], bool]] = [

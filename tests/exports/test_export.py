@@ -210,7 +210,7 @@ def test_synthetic_images_that_passed_go_out_with_what_was_asked_of_them(project
     images = pl.DataFrame(
         {
             "image_id": names,
-            "method": "label_lora",
+            "method": "demographic_text",
             "cohort": "nih",
             "labels": ["edema|pleural_effusion", "edema", "edema"],
             "prompt": "chest x-ray, edema",
@@ -222,8 +222,8 @@ def test_synthetic_images_that_passed_go_out_with_what_was_asked_of_them(project
             "terms": "nih-open",
         }
     )
-    write_table(project, "synthetic_set", {"method": "label_lora"}, synthetic_set=images)
-    done = write.export(project, "synthetic", "imagefolder", tmp_path / "out", method="label_lora")
+    write_table(project, "synthetic_set", {"method": "demographic_text"}, synthetic_set=images)
+    done = write.export(project, "synthetic", "imagefolder", tmp_path / "out", method="demographic_text")
     lines = [json.loads(line) for line in (done.folder / "train" / "metadata.jsonl").read_text().splitlines()]
     assert done.images == 2 and [line["image_id"] for line in lines] == names[:2]
     assert {name for name, value in lines[0]["labels"].items() if value == 1} == {"edema", "pleural_effusion"}

@@ -10,7 +10,7 @@ from cxr_assets.warehouse.manifest import sha256_file
 from tests.warehouse.writer import Writer
 
 STRATA = (("edema", "18-39", "female", "black"), ("edema", "40-59", "male", "white"))
-ARM = "label_lora.r025"
+ARM = "demographic_text.r025"
 LEARNER = "small_cnn.s0"
 
 
@@ -77,13 +77,13 @@ def _studies(root: Path) -> dict[str, pl.DataFrame]:
 
 def _images(adapter_id: str, stratum: tuple[str, str, str, str]) -> tuple[pl.DataFrame, dict[str, bytes], str]:
     finding, age, sex, race = stratum
-    folder = f"images/synthetic/method=label_lora/finding={finding}/age={age}/sex={sex}/race={race}"
+    folder = f"images/synthetic/method=demographic_text/finding={finding}/age={age}/sex={sex}/race={race}"
     ids = [f"{sex[0]}{i}" * 16 for i in range(2)]
     files = {f"{folder}/{name}.png": name.encode() for name in ids}
     frame = pl.DataFrame(
         {
             "image_id": ids,
-            "method": "label_lora",
+            "method": "demographic_text",
             "finding": finding,
             "age": age,
             "sex": sex,
@@ -121,8 +121,8 @@ def write_project(root: Path) -> Writer:
     )
     adapter = put(
         "adapter",
-        {"method": "label_lora"},
-        files={"adapters/method=label_lora/abc/lora.safetensors": b"weights"},
+        {"method": "demographic_text"},
+        files={"adapters/method=demographic_text/abc/lora.safetensors": b"weights"},
         parents={"studies~all": "trained_on", "latents~all": "trained_on", "base_model~all": "drawn_with"},
         adapter_training_rows=train.with_columns(adapter_id=pl.lit("a" * 64), weight=1.0, times_seen=pl.lit(7)),
     )
@@ -144,11 +144,11 @@ def write_project(root: Path) -> Writer:
     parts = []
     for stratum in STRATA:
         frame, files, folder = _images(adapter.digest, stratum)
-        keys = dict(zip(("method", "finding", "age", "sex", "race"), ("label_lora", *stratum), strict=True))
+        keys = dict(zip(("method", "finding", "age", "sex", "race"), ("demographic_text", *stratum), strict=True))
         put(
             "synthetic_images",
             keys,
-            parents={"adapter~label_lora": "drawn_with"},
+            parents={"adapter~demographic_text": "drawn_with"},
             files=files,
             facts={"folder": folder},
             synthetic_images=frame,
@@ -157,16 +157,16 @@ def write_project(root: Path) -> Writer:
     images = pl.concat(parts)
     put(
         "synthetic_catalogue",
-        {"finding": "edema", "method": "label_lora"},
-        parents={f"synthetic_images~label_lora~{'~'.join(s)}": "summarised_from" for s in STRATA},
-        synthetic_catalogue=pl.DataFrame({"method": ["label_lora"], "finding": ["edema"], "state": ["complete"]}),
+        {"finding": "edema", "method": "demographic_text"},
+        parents={f"synthetic_images~demographic_text~{'~'.join(s)}": "summarised_from" for s in STRATA},
+        synthetic_catalogue=pl.DataFrame({"method": ["demographic_text"], "finding": ["edema"], "state": ["complete"]}),
     )
     put(
         "synthetic_set",
-        {"method": "label_lora"},
-        parents={"synthetic_catalogue~edema~label_lora": "summarised_from"},
+        {"method": "demographic_text"},
+        parents={"synthetic_catalogue~edema~demographic_text": "summarised_from"},
         synthetic_set=images,
-        synthetic_quality=pl.DataFrame({"method": ["label_lora"], "metric": ["frechet"], "value": [1.0]}),
+        synthetic_quality=pl.DataFrame({"method": ["demographic_text"], "metric": ["frechet"], "value": [1.0]}),
     )
     passed = images.filter(pl.col("passed_quality"))
     real = train.select("study_id", "patient_id", origin=pl.lit("real"), weight=1.0)
@@ -195,7 +195,7 @@ def write_project(root: Path) -> Writer:
 def write_arm(writer: Writer, arm: str, rows: pl.DataFrame, studies: pl.DataFrame) -> None:
     """Training set, one classifier, its predictions and the scorecard of an arm."""
     parents = {"studies~all": "mixed_from"} | (
-        {} if arm.startswith("real") else {"synthetic_set~label_lora": "mixed_from"}
+        {} if arm.startswith("real") else {"synthetic_set~demographic_text": "mixed_from"}
     )
     training = writer.put(
         "training_set", {"arm": arm}, parents=parents, training_set_rows=rows.with_columns(arm=pl.lit(arm))

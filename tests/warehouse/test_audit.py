@@ -55,7 +55,7 @@ def test_a_real_image_starts_at_its_source_row(shared_root: Path) -> None:
 
 def test_a_training_patient_is_direct_in_what_read_their_rows_and_derived_beyond(shared_root: Path) -> None:
     tree = audit(shared_root, "patient", "p1")
-    assert _linked(tree, "adapter") == {"adapter label_lora": "direct"}
+    assert _linked(tree, "adapter") == {"adapter demographic_text": "direct"}
     assert _linked(tree, "synthetic_images") == {"4 synthetic images": "derived"}
     tops = {(node.label, node.link) for node in tree.down if node.kind == "training_set"}
     assert tops == {("training_set real.r000", "direct"), (f"training_set {ARM}", "direct")}
@@ -99,17 +99,17 @@ def test_a_test_patient_is_in_predictions_and_scorecards_alone(shared_root: Path
     assert not _kinds(tree.down) & {"adapter", "training_set", "classifier"}
 
 
-@pytest.mark.parametrize("identity", ["label_lora", "a" * 64, "aaaaaa"])
+@pytest.mark.parametrize("identity", ["demographic_text", "a" * 64, "aaaaaa"])
 def test_an_adapter_is_found_by_method_digest_or_beginning(shared_root: Path, identity: str) -> None:
     tree = audit(shared_root, "adapter", identity)
-    assert tree.id == "label_lora" and tree.facts["patients"] == 2
+    assert tree.id == "demographic_text" and tree.facts["patients"] == 2
     assert {"latents", "studies", "base_model"} <= _kinds(tree.up)
     assert {"synthetic_images", "synthetic_set", "training_set", "classifier", "report"} <= _kinds(tree.down)
 
 
 def test_a_classifier_shows_its_mix_and_the_way_to_the_adapter(shared_root: Path) -> None:
     tree = audit(shared_root, "classifier", f"{ARM}~{LEARNER}")
-    assert {"3 real films", "2 synthetic label_lora films"} <= {node.label for node in tree.up}
+    assert {"3 real films", "2 synthetic demographic_text films"} <= {node.label for node in tree.up}
     assert {"training_set", "synthetic_set", "synthetic_images", "adapter"} <= _kinds(tree.up)
     assert {"predictions", "fairness_scorecard"} <= _kinds(tree.down)
 

@@ -15,7 +15,7 @@ from cxr_assets.warehouse.environment import check_environment
 from tests.warehouse.miniature import ARM, LEARNER
 from tests.warehouse.writer import Writer
 
-STRATUM = "method=label_lora/finding=edema/age=18-39/sex=female/race=black"
+STRATUM = "method=demographic_text/finding=edema/age=18-39/sex=female/race=black"
 IMAGE = f"images/synthetic/{STRATUM}/{'f0' * 16}.png"
 
 
@@ -41,7 +41,7 @@ def _double_a_row(root: Path) -> None:
     writer.put(
         "synthetic_images",
         keys,
-        parents={"adapter~label_lora": "drawn_with"},
+        parents={"adapter~demographic_text": "drawn_with"},
         files=files,
         synthetic_images=pl.concat([frame, frame.head(1)]),
     )

@@ -28,6 +28,10 @@ class Brightness:
         return Reading({"edema": films.mean(axis=(1, 2)) / 255})
 
 
+def plain(images: pl.DataFrame) -> pl.DataFrame:
+    return images.with_columns(demographics_json=pl.lit(None, pl.String))
+
+
 def test_each_film_is_read_once_and_keeps_its_place(
     board: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,7 +54,7 @@ def test_no_films_give_no_features_and_no_reading(board: Callable[..., Project])
 
 
 def test_methods_that_share_a_plan_are_sampled_on_the_same_requests(board: Callable[..., Project]) -> None:
-    images = requests(board())
+    images = plain(requests(board()))
     other = images.with_columns(image_id=pl.format("x{}", "image_id")).reverse()
     first, second = (method_films(frame, seed=0, most=20).select("stratum", "index") for frame in (images, other))
     assert first.equals(second) and first.height == 20
@@ -58,9 +62,18 @@ def test_methods_that_share_a_plan_are_sampled_on_the_same_requests(board: Calla
 
 
 def test_rejected_and_double_images_are_left_out(board: Callable[..., Project]) -> None:
-    images = requests(board()).with_columns(passed_quality=pl.int_range(pl.len()) > 3)
+    images = plain(requests(board())).with_columns(passed_quality=pl.int_range(pl.len()) > 3)
     chosen = method_films(pl.concat([images, images]), seed=0, most=1000)
     assert chosen.height == images.height - 4 == chosen["image_id"].n_unique()
+
+
+def test_people_are_those_asked_for_and_not_those_of_the_stratum(board: Callable[..., Project]) -> None:
+    images = requests(board()).head(2)
+    text = ['{"age": "unknown", "age_years": null, "race": "unknown", "sex": "unknown"}', None]
+    told = method_films(images.with_columns(demographics_json=pl.Series(text)), seed=0, most=2)
+    people = dict(zip(told["image_id"], told.select("age_bin", "sex", "race").rows(), strict=True))
+    assert people[images["image_id"][0]] == ("unknown", "unknown", "unknown")
+    assert people[images["image_id"][1]] == images.select("age", "sex", "race").row(1)
 
 
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:

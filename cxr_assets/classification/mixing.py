@@ -8,7 +8,8 @@ import polars as pl
 from cxr_assets.errors import InputError
 from cxr_assets.keys import SYNTHETIC_ONLY, Arm
 from cxr_assets.project import Made, Parent, Project
-from cxr_assets.synthesis.plan import even_fill, train_size, water_fill
+from cxr_assets.synthesis.plan import train_size
+from cxr_assets.synthesis.shares import even_fill, proportional_fill, water_fill
 
 CODE_VERSION = "1"
 ROWS = {
@@ -28,6 +29,7 @@ ROWS = {
 def mix_training_set(project: Project, arm: Arm) -> Made:
     """Choose the rows of an arm; nothing is copied."""
     parents = [Parent("studies", "mixed_from")]
+    composer = project.settings.synthesis.composer
     if not arm.is_real:
         parents.append(Parent("synthetic_set", "mixed_from", {"method": arm.method}))
     if not arm.is_real and arm.mix != SYNTHETIC_ONLY and arm.ratio > project.settings.synthesis.max_ratio:
@@ -44,7 +46,8 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
             "arm": str(arm),
             "weight": project.settings.classification.synthetic_weight,
             "views": project.settings.choices.views,
-        },
+        }
+        | ({} if composer == "targeted" else {"composer": composer}),
     )
     if made := step.claim():
         return made
@@ -54,7 +57,8 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
     if not arm.is_real:
         synthetic = project.store.table("synthetic_set", {"method": arm.method}).filter(pl.col("passed_quality"))
         plan = project.store.table("synthesis_plan")
-        counts = allocation(arm, plan["real"].to_numpy(), train_size(project), len(synthetic))
+        planned = None if composer == "targeted" else plan["planned"].to_numpy()
+        counts = allocation(arm, plan["real"].to_numpy(), train_size(project), len(synthetic), planned)
         wanted = int(counts.sum())
         chosen = choose(synthetic, dict(zip(plan["stratum"], counts.tolist(), strict=True)))
         parts.append(synthetic_rows(chosen, arm, project.settings.classification.synthetic_weight))
@@ -73,15 +77,20 @@ def mix_training_set(project: Project, arm: Arm) -> Made:
     return step.made()
 
 
-def allocation(arm: Arm, real: np.ndarray, train: int, available: int) -> np.ndarray:
+def allocation(arm: Arm, real: np.ndarray, train: int, available: int, planned: np.ndarray | None = None) -> np.ndarray:
     """Images wanted of each stratum, int64, shape ``(strata,)``.
 
     Targeted mixes raise the strata with the fewest real positives first; even ones treat all strata alike; synthetic only
-    takes whatever there is.
+    takes whatever there is. Where a composer has decided who is asked for, every mix keeps its proportions.
+
+    Args:
+        planned: images that such a composer planned of each stratum; None for the targeted one.
     """
     if arm.mix == SYNTHETIC_ONLY:
         return np.full(len(real), available, dtype=np.int64)
     budget = round(arm.ratio * train)
+    if planned is not None:
+        return proportional_fill(planned, budget)
     return water_fill(real, budget) if arm.targeted else even_fill(len(real), budget)
 
 

@@ -153,8 +153,23 @@ class MethodPreset(BaseModel):
         """Attributes that stand in training captions."""
         return self.wording.in_captions(self.conditioner.carries)
 
-    def prompt(self, labels: Sequence[str], *, age: float | None, sex: str | None, race: str | None) -> str:
-        """Prompt for a film of these findings and this person, without what the conditioner carries."""
+    def prompt(
+        self,
+        labels: Sequence[str],
+        *,
+        age: float | None,
+        sex: str | None,
+        race: str | None,
+        impression: str | None = None,
+    ) -> str:
+        """Prompt for a film of these findings and this person, without what the conditioner carries.
+
+        Args:
+            impression: the text of a report to put in place of the findings.
+        """
         person: dict[str, Any] = {"age": age, "sex": sex, "race": race}
-        written = self.wording.in_prompts(self.conditioner.carries)
-        return PromptTemplate().render(labels, **{name: person[name] for name in written})
+        written = {name: person[name] for name in self.wording.in_prompts(self.conditioner.carries)}
+        template = PromptTemplate()
+        return (
+            template.render(labels, **written) if impression is None else f"{template.header(**written)}. {impression}"
+        )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cxr_assets.captions.build import build_captions
+from cxr_assets.captions.templates import PromptTemplate
 from cxr_assets.cohorts.demographics import OLDEST, RACES, SEXES, UNKNOWN, age_scheme
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion.bundle import Bundle
@@ -53,19 +54,31 @@ def people_of(studies: pl.DataFrame, schema: DemographicSchema) -> DemographicBa
     return schema.encode(ages, sexes, races)
 
 
+def body_policy(project: Project, preset: MethodPreset) -> Literal["labels", "impression"]:
+    """What a method's captions are made of, in this cohort."""
+    return project.caption_policy if preset.wording.body == "cohort" else preset.wording.body
+
+
+def impressions_of(project: Project, preset: MethodPreset) -> dict[str, str]:
+    """Impression of every study that has one, ready for a prompt; empty for a method whose body is labels."""
+    if body_policy(project, preset) == "labels":
+        return {}
+    tables = (project.studies(), project.finding_values(), project.store.table("reports"))
+    built = build_captions(*tables, policy="impression", attributes=())
+    start = f"{PromptTemplate().header()}. "
+    return {study: text.removeprefix(start) for study, text in built.captions.select("study_id", "caption").iter_rows()}
+
+
 def method_captions(project: Project, preset: MethodPreset, bundle: Bundle, studies: pl.DataFrame) -> pl.DataFrame:
     """Captions of studies as a method words them, within the text encoder's budget: study_id and caption.
 
     Studies without a body of the kind that the method wants are missing.
     """
-    wanted: Literal["labels", "impression"] = (
-        project.caption_policy if preset.wording.body == "cohort" else preset.wording.body
-    )
     built = build_captions(
         studies,
         project.finding_values(),
         project.store.table("reports"),
-        policy=wanted,
+        policy=body_policy(project, preset),
         attributes=preset.caption_attributes,
         tokenizer=bundle.tokenizer,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
 from cxr_assets.diffusion.adapters import method_preset, open_generator
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.diffusion.device import pick_device
+from cxr_assets.diffusion.lessons import impressions_of
 from cxr_assets.diffusion.sampling import Ask, SamplerSettings
 from cxr_assets.errors import InputError
 from cxr_assets.keys import Stratum
@@ -31,6 +34,7 @@ from cxr_assets.warehouse.manifest import digest_json
 
 __all__ = ["CODE_VERSION", "draw_strata", "due_strata", "sampler_settings", "stratum_keys", "stratum_step"]
 CODE_VERSION = "2"
+Item = TypeVar("Item")
 
 
 def sampler_settings(project: Project) -> SamplerSettings:
@@ -75,6 +79,7 @@ def _jobs(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[
     rows = rows.filter(pl.col("stratum").is_in([str(s) for s in strata]))
     asked = {name: part for (name,), part in rows.partition_by("stratum", as_dict=True).items()}
     preset = method_preset(project, method)
+    impressions = impressions_of(project, preset)
     config = {
         "sampler": sampler_settings(project).model_dump(exclude={"batch"}),
         "demographic_guidance": preset.demographic_guidance,
@@ -90,15 +95,15 @@ def _jobs(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[
             parents=[Parent("adapter", "drawn_with", {"method": method})],
             config=config,
             code_version=CODE_VERSION,
-            extra_inputs={"plan": digest_json([_row_of_plan(r, preset) for r in requests])},
+            extra_inputs={"plan": digest_json([_row_of_plan(r, preset, impressions) for r in requests])},
         )
         yield _Job(step, stratum, requests)
 
 
-def _row_of_plan(request: ImageRequest, preset: MethodPreset) -> list[object]:
+def _row_of_plan(request: ImageRequest, preset: MethodPreset, impressions: Mapping[str, str]) -> list[object]:
     """Everything that a request decides about its image and the image's row."""
     named = [request.prompt_id, request.index, request.source_study, list(request.labels)]
-    return [*named, request.prompt(preset), request.person, request.run, request.seed_id]
+    return [*named, request.prompt(preset, impressions), request.person, request.run, request.seed_id]
 
 
 def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[tuple[Stratum, Made]]:
@@ -123,36 +128,66 @@ def draw_strata(project: Project, method: str, strata: Sequence[Stratum]) -> Ite
     preset = method_preset(project, method)
     generator = open_generator(project, method)
     sampler = generator.sampler(settings, device=pick_device(project.settings.device))
-    by = DrawnWith(method, preset, generator.bundle.base_id, adapter.facts["adapter_id"], settings)
+    by = DrawnWith(
+        method, preset, generator.bundle.base_id, adapter.facts["adapter_id"], settings, impressions_of(project, preset)
+    )
     judge = open_judge(s)
     trials = [Trial(job.requests, gates_of(s, judge), s.retries) for job in due]
     waiting = deque((number, request) for number, job in enumerate(due) for request in job.requests)
+    clock = Clock()
     with project.progress.task(f"synthesise {method}", len(waiting)) as advance:
         for job, trial in zip(due, trials, strict=True):
             if trial.whole:  # nothing of it was planned
                 yield job.stratum, _commit(project, job, by, trial)
         while waiting:  # again where the last batch of all left something to be retried
-            for (number, request), film in sampler.draw_all(_stream(waiting, preset)):
+            for (number, request), film in clock.over(sampler.draw_all(_stream(waiting, by))):
                 job, trial = due[number], trials[number]
                 advance(int(request.k == 0), job.stratum.finding)
                 again = trial.add(request, film)
                 waiting.extendleft((number, retry) for retry in reversed(again))
                 if trial.whole:
                     trials[number] = Trial([], [], 0)  # its films are not needed any longer
-                    yield job.stratum, _commit(project, job, by, trial)
+                    yield job.stratum, _commit(project, job, by, trial, clock.rate)
 
 
-def _stream(
-    waiting: deque[tuple[int, ImageRequest]], preset: MethodPreset
-) -> Iterator[tuple[tuple[int, ImageRequest], Ask]]:
+@dataclass
+class Clock:
+    """How long it takes to get items, and not what is done with them."""
+
+    seconds: float = 0.0
+    items: int = 0
+
+    def over(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items; the time until each one comes is added up."""
+        while True:
+            begun = time.monotonic()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self.seconds += time.monotonic() - begun
+            self.items += 1
+            yield item
+
+    @property
+    def rate(self) -> float | None:
+        """Items a second; None before the first."""
+        return round(self.items / self.seconds, 3) if self.seconds else None
+
+
+def _stream(waiting: deque[tuple[int, ImageRequest]], by: DrawnWith) -> Iterator[tuple[tuple[int, ImageRequest], Ask]]:
     """Empties the queue as batches are filled; what is put in meanwhile joins the next batch."""
     while waiting:
         number, request = waiting.popleft()
-        yield (number, request), request.ask(preset)
+        yield (number, request), request.ask(by.preset, by.impressions)
 
 
-def _commit(project: Project, job: _Job, by: DrawnWith, trial: Trial) -> Made:
-    """Write one stratum: its images, their rows, the attempts at them, the manifest."""
+def _commit(project: Project, job: _Job, by: DrawnWith, trial: Trial, images_per_second: float | None = None) -> Made:
+    """Write one stratum: its images, their rows, the attempts at them, the manifest.
+
+    Args:
+        images_per_second: speed of drawing so far, over all strata of the run and without what was between.
+    """
     stratum = job.stratum
     folder = "/".join(
         ["images/synthetic", *(f"{name}={value}" for name, value in stratum_keys(by.method, stratum).items())]
@@ -181,6 +216,7 @@ def _commit(project: Project, job: _Job, by: DrawnWith, trial: Trial) -> Made:
             "images": len(rows),
             "rejected": sum(not r["passed_quality"] for r in rows),
             "attempts": len(tried),
+            "images_per_second": images_per_second,
             "folder": folder,
         }
     return job.step.made()

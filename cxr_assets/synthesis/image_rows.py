@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -71,13 +72,18 @@ ATTEMPTS = {
 
 @dataclass(frozen=True)
 class DrawnWith:
-    """What draws the images of a method."""
+    """What draws the images of a method. ``impressions`` are texts by study, where the method is asked with them."""
 
     method: str
     preset: MethodPreset
     base_id: str
     adapter_id: str
     sampler: SamplerSettings
+    impressions: Mapping[str, str] = field(default_factory=dict)
+
+    def prompt(self, request: ImageRequest) -> str:
+        """What a request is in this method's words."""
+        return request.prompt(self.preset, self.impressions)
 
     def image_id(self, request: ImageRequest) -> str:
         """First 32 hex digits of a SHA-256 over everything that decides the image: the same request has the same id."""
@@ -85,7 +91,7 @@ class DrawnWith:
             self.method,
             self.base_id,
             self.adapter_id,
-            request.prompt(self.preset),
+            self.prompt(request),
             request.person,  # a conditioner may carry what the prompt does not say
             str(request.stratum),
             self.sampler.model_dump(exclude={"batch"}),
@@ -120,7 +126,7 @@ def image_row(
         "source_study": request.source_study,
         "age_years": request.age_years,
         "labels": "|".join(request.labels),
-        "prompt": request.prompt(by.preset),
+        "prompt": by.prompt(request),
         "negative_prompt": sampler.negative_prompt,
         "demographics_json": json.dumps(request.asked | {"age_years": request.age_years}, sort_keys=True),
         "seed": request.seed,

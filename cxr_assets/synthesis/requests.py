@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -116,13 +116,19 @@ class ImageRequest:
         """The same request with the seed of attempt ``k``."""
         return replace(self, k=k)
 
-    def prompt(self, preset: MethodPreset) -> str:
-        """The words of one method for it."""
-        return preset.prompt(self.labels, **self.person)
+    def prompt(self, preset: MethodPreset, impressions: Mapping[str, str] | None = None) -> str:
+        """The words of one method for it.
 
-    def ask(self, preset: MethodPreset) -> Ask:
-        """What a method's generator is asked for."""
-        return Ask(self.prompt(preset), self.seed, **self.person)
+        Args:
+            impressions: text by study, for methods whose body is the report's impression; a request that was composed from
+                none of these studies names its findings.
+        """
+        impression = (impressions or {}).get(self.source_study or "")
+        return preset.prompt(self.labels, **self.person, impression=impression)
+
+    def ask(self, preset: MethodPreset, impressions: Mapping[str, str] | None = None) -> Ask:
+        """What a method's generator is asked for; arguments as of ``prompt``."""
+        return Ask(self.prompt(preset, impressions), self.seed, **self.person)
 
 
 def age_range(bin_slug: str) -> tuple[int, int]:

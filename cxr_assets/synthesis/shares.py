@@ -49,3 +49,17 @@ def even_fill(strata: int, budget: int) -> np.ndarray:
     added = np.full(strata, share, dtype=np.int64)
     added[spread_order(strata)[:rest]] += 1
     return added
+
+
+def proportional_fill(planned: np.ndarray, budget: int) -> np.ndarray:
+    """Take ``budget`` images of a plan in its own proportions (Sainte-Laguë); int64, shape ``(strata,)``.
+
+    Args:
+        planned: images that the plan has of each stratum, int64, shape ``(strata,)``; never more are taken, and a larger
+            budget never takes fewer.
+    """
+    stratum = np.repeat(np.arange(len(planned)), planned)
+    turn = np.arange(len(stratum)) - np.repeat(np.cumsum(planned) - planned, planned)
+    place = (turn + 0.5) / np.repeat(planned, planned)
+    first = np.lexsort((stratum, place))[: max(0, budget)]
+    return np.bincount(stratum[first], minlength=len(planned)).astype(np.int64)

@@ -225,3 +225,20 @@ def test_a_test_patient_in_training_is_refused(trained: Project, tmp_path: Path,
         predict_test(project, arm, LEARNER)
     if table == "adapter_training_rows":
         assert predict_test(project, REAL, LEARNER).fresh, "an arm without synthetic films never met the adapter"
+
+
+def test_a_composer_decides_whom_its_mixes_are_of(ready: Open) -> None:
+    project = ready(synthesis__composer="natural", synthesis__max_ratio=1.0)
+    plan_synthesis(project)
+    pretend_drawn(project)
+    planned = project.store.table("synthesis_plan").select("stratum", "planned")
+    made = mix_training_set(project, arm_of("r050"))
+    assert made.manifest.facts["synthetic"] == made.manifest.facts["synthetic_wanted"], (
+        "nothing is asked of empty strata"
+    )
+    rows = project.store.table("training_set_rows", {"arm": str(arm_of("r050"))}).filter(
+        pl.col("origin") == "synthetic"
+    )
+    taken = planned.join(rows.group_by("stratum").len(), on="stratum", how="left").fill_null(0)
+    assert (taken["len"] <= taken["planned"]).all()
+    assert (taken["len"] - taken["planned"] / 2).abs().max() <= 1.5, "half of every stratum"

@@ -15,7 +15,9 @@ from cxr_assets.keys import Stratum
 from cxr_assets.synthesis import draw as draw_module
 from cxr_assets.synthesis.catalogue import catalogue_finding
 from cxr_assets.synthesis.draw import (
+    draw_strata,
     due_strata,
+    stratum_keys,
     stratum_step,
 )
 from cxr_assets.synthesis.plan import plan_synthesis
@@ -265,3 +267,26 @@ def test_a_plan_of_an_earlier_version_has_nothing_due(ready: Open) -> None:
     path = project.store.manifest_path("synthesis_plan")
     path.write_text(path.read_text().replace("synthesis_requests", "synthesis_wishes"))
     assert due_strata(project, METHOD) == []
+
+
+def test_impressions_are_asked_for_in_the_words_of_the_study_that_a_request_came_from(ready: Open) -> None:
+    project = ready(synthesis__composer="natural", synthesis__max_ratio=0.5)
+    plan_synthesis(project)
+    train_adapter(project, "impression_lora")
+    planned = project.store.table("synthesis_requests")
+    stratum = Stratum.parse(planned["stratum"][0])
+    list(draw_strata(project, "impression_lora", [stratum]))
+    table = project.store.table("synthetic_images", stratum_keys("impression_lora", stratum))
+    reports = project.store.table("reports").filter(pl.col("section") == "impression")
+    said = dict(reports.select("study_id", "text").iter_rows())
+    assert table.height
+    for row in table.iter_rows(named=True):
+        header, _, body = row["prompt"].partition(". ")
+        assert header.startswith("chest x-ray, ") and row["sex"] in header
+        assert body.split() == said[row["source_study"]].split(), "as the report has it, no label in its place"
+
+
+def test_the_speed_of_drawing_is_recorded(ready: Open) -> None:
+    project = ready()
+    (made,) = [made for _, made in drawn(project, first(project, 1))]
+    assert made.manifest.facts["images_per_second"] > 0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_assets.synthesis.shares import even_fill, spread_order, water_fill
+from cxr_assets.synthesis.shares import even_fill, proportional_fill, spread_order, water_fill
 
 counts = st.lists(st.integers(0, 200), min_size=1, max_size=30).map(lambda values: np.array(values, dtype=np.int64))
 budgets = st.integers(0, 3000)
@@ -57,3 +57,16 @@ def test_the_remainder_of_an_even_fill_is_spread_over_the_grid(rest: int) -> Non
 @given(st.integers(0, 80))
 def test_a_spread_order_names_each_place_once(n: int) -> None:
     assert sorted(spread_order(n).tolist()) == list(range(n))
+
+
+@given(counts, st.integers(0, 400), st.integers(0, 400))
+def test_a_share_of_a_plan_keeps_its_proportions(planned: np.ndarray, small: int, large: int) -> None:
+    small, large = sorted((small, large))
+    few, many = proportional_fill(planned, small), proportional_fill(planned, large)
+    assert few.sum() == min(small, planned.sum()) and (few <= many).all() and (many <= planned).all()
+    share = few.sum() / max(1, planned.sum())
+    assert (np.abs(few - share * planned) <= 1.5 + len(planned) * 0.5).all()
+
+
+def test_a_tenth_of_a_plan_is_a_tenth_of_each_stratum() -> None:
+    assert proportional_fill(np.array([100, 50, 0, 10]), 16).tolist() == [10, 5, 0, 1]

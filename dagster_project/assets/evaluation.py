@@ -8,6 +8,7 @@ from cxr_assets.evaluation.leaderboard import board
 from cxr_assets.keys import Arm
 from dagster_project.assets.classification import predictions
 from dagster_project.assets.cohort import studies
+from dagster_project.assets.generators import held_out_cells
 from dagster_project.assets.synthesis import synthetic_set
 from dagster_project.emit import OWNER, check_specs, result
 from dagster_project.partitions import arms
@@ -48,7 +49,7 @@ def report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     kinds={"parquet", "png"},
     owners=[OWNER],
     code_version=board.CODE_VERSION,
-    deps=[synthetic_set, studies],
+    deps=[synthetic_set, studies, held_out_cells],
     check_specs=check_specs("generator_leaderboard"),
 )
 def generator_leaderboard(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

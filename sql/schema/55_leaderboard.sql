@@ -14,3 +14,10 @@ create table generator_leaderboard.generator_leaderboard (
     direction varchar, mean double, sd double, seeds bigint, floor double, ceiling double, verdict varchar,
     null_reason varchar
 );
+
+-- Two presets over held-out cells in one figure: exact two-sided sign test, and the mean difference (a less b) with a
+-- bootstrap interval over cells.
+create table generator_leaderboard.generator_cells (
+    a varchar, b varchar, metric varchar, finding varchar, features varchar, cells bigint, a_better bigint,
+    b_better bigint, ties bigint, p double, mean_difference double, ci_lo double, ci_hi double, null_reason varchar
+);

@@ -10,11 +10,13 @@ import polars as pl
 from cxr_assets.classification.data import label_matrix
 from cxr_assets.cohorts.choices import STATED
 from cxr_assets.cohorts.film_reader import read_films
+from cxr_assets.diffusion.held_out import held_out, holdout_parents
 from cxr_assets.errors import SettingsError, StorageError, did_you_mean
 from cxr_assets.evaluation.leaderboard.diversity import diversity
 from cxr_assets.evaluation.leaderboard.fidelity import fidelity
 from cxr_assets.evaluation.leaderboard.films import Seen, halves, look, method_films, real_films
 from cxr_assets.evaluation.leaderboard.groups import group_names
+from cxr_assets.evaluation.leaderboard.held_out import compare_held_out
 from cxr_assets.evaluation.leaderboard.judges import Chosen, choose_judge
 from cxr_assets.evaluation.leaderboard.metrics import SCORES
 from cxr_assets.evaluation.leaderboard.plots import REAL_ROW, chart, film_sheet, shared_requests
@@ -67,7 +69,7 @@ def make_leaderboard(project: Project) -> Made:
     sets = [Parent("synthetic_set", "summarised_from", {"method": m}) for m in found]
     step = project.step(
         "generator_leaderboard",
-        parents=[Parent("studies", "evaluated_on"), *sets, *chosen.parents],
+        parents=[Parent("studies", "evaluated_on"), *holdout_parents(project), *sets, *chosen.parents],
         code_version=CODE_VERSION,
         config={
             "methods": wanted,
@@ -89,7 +91,7 @@ def make_leaderboard(project: Project) -> Made:
         return made
     images = {m: project.store.table("synthetic_set", {"method": m}) for m in found}
     scores, judge = measure(project, chosen, images, facts)
-    table = standings(scores)
+    table, cells = standings(scores), compare_held_out(scores, seed=settings.seed)
     missing = [m for m in wanted if m not in found]
     told = {
         "cohort": project.resolved.cohort,
@@ -101,9 +103,10 @@ def make_leaderboard(project: Project) -> Made:
     with step.writing() as writer:
         writer.table("generator_scores", scores)
         writer.table("generator_leaderboard", table)
+        writer.table("generator_cells", cells)
         writer.bytes(f"{FOLDER}/chart.png", chart(scores, table))
         writer.bytes(f"{FOLDER}/films.png", sheet_of(project, images))
-        writer.bytes(f"{FOLDER}/leaderboard.md", markdown(table, told).encode())
+        writer.bytes(f"{FOLDER}/leaderboard.md", markdown(table, told, cells).encode())
         writer.facts |= {
             "compared": ", ".join(found),
             "missing": ", ".join(missing),
@@ -142,7 +145,7 @@ def measure(
         reader = Reader.fit(judge, seen(real_films(project, "validate", most=most), "real validate", judged=False))
         test = seen(real_films(project, "test", most=most), "real test")
         drawn = {m: seen(method_films(frame, seed=settings.seed, most=most), m) for m, frame in images.items()}
-    groups = list(group_names(project.grid, settings.attributes))
+    groups = list(group_names(project.grid, settings.attributes, held_out(project)))
     findings = project.grid.findings
     half = halves(train.rows["patient_id"].to_list(), settings.seed)
     positives = project.findings().filter(pl.col("value") == 1).select("study_id", "finding")

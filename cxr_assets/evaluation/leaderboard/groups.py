@@ -15,8 +15,22 @@ from cxr_assets.keys import Grid
 TIMES = "×"
 
 
-def group_names(grid: Grid, attributes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(attribute, group) of all films, then of every value and every pair of values that the cohort can have.
+CELL = TIMES.join(("age_bin", "race", "sex"))
+"""Attribute of a whole cell."""
+
+
+def cell_group(age: str, sex: str, race: str) -> str:
+    """Group of a whole cell."""
+    return TIMES.join((age, race, sex))
+
+
+def group_names(
+    grid: Grid, attributes: Sequence[str], cells: Sequence[tuple[str, ...]] = ()
+) -> Iterator[tuple[str, str]]:
+    """(attribute, group) of all films, then of every value and every pair of values that the cohort can have, then of cells.
+
+    Args:
+        cells: held-out cells, (age bin, sex, race) each.
 
     A pair's attribute is written ``race×sex``, in alphabetical order. Attributes that synthetic images are not asked for
     are passed over.
@@ -28,6 +42,7 @@ def group_names(grid: Grid, attributes: Sequence[str]) -> Iterator[tuple[str, st
         yield from ((attribute, value) for value in values[attribute])
     for pair in combinations(known, 2):
         yield from ((TIMES.join(pair), TIMES.join(group)) for group in product(*(values[a] for a in pair)))
+    yield from ((CELL, cell_group(*cell)) for cell in cells)
 
 
 def members(films: pl.DataFrame, attribute: str, group: str) -> np.ndarray:

@@ -35,10 +35,11 @@ def _row(rows: pl.DataFrame, **wanted: str) -> dict[str, Any] | None:
     return found.row(0, named=True) if found.height else None
 
 
-def markdown(table: pl.DataFrame, facts: Mapping[str, Any]) -> str:
-    """The page: headline figures by preset, then the kernel distance by group.
+def markdown(table: pl.DataFrame, facts: Mapping[str, Any], cells: pl.DataFrame | None = None) -> str:
+    """The page: headline figures by preset, the kernel distance by group, and what held-out cells say.
 
     Args:
+        cells: comparisons over held-out cells, as ``compare_held_out`` gives them.
         facts: ``cohort``, ``judge``, ``compared`` and ``missing`` method keys, and ``sets``: digest by method.
     """
     rows = overall(table)
@@ -66,8 +67,24 @@ def markdown(table: pl.DataFrame, facts: Mapping[str, Any]) -> str:
         presets=presets,
         space=space,
         by_group=by_group,
+        held_out=[] if cells is None else [_comparison(row) for row in cells.iter_rows(named=True)],
         named=rows.filter(pl.col("verdict") == BEST).height,
     )
+
+
+def _comparison(row: Mapping[str, Any]) -> list[str]:
+    """One line about two presets over held-out cells."""
+    where = f" ({row['ci_lo']:+.3g} to {row['ci_hi']:+.3g})" if row["ci_lo"] is not None else ""
+    difference = NONE if row["mean_difference"] is None else f"{row['mean_difference']:+.3g}{where}"
+    won = f"{row['a_better']} of {row['cells']}"
+    p = NONE if row["p"] is None else f"{row['p']:.2g}"
+    return [
+        f"{row['a']} against {row['b']}",
+        title_of(row["metric"], row["features"]).replace("\n", " "),
+        won,
+        difference,
+        p,
+    ]
 
 
 def _reference(row: Mapping[str, Any] | None) -> str:

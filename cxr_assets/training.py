@@ -26,6 +26,7 @@ from cxr_assets.errors import InputError, SettingsError
 from cxr_assets.processes import Processes
 from cxr_assets.progress import Progress
 
+CHECKPOINT = "checkpoint.pt"
 LossOfStep = Callable[[np.ndarray, torch.Generator], Tensor]
 """Loss of some rows. One that has no gradient history has been back-propagated already, in parts for example."""
 OrderOfEpoch = Callable[[int], np.ndarray]
@@ -175,7 +176,7 @@ class TrainLoop:
 
     @property
     def checkpoint(self) -> Path | None:
-        return self.folder / "checkpoint.pt" if self.folder else None
+        return self.folder / CHECKPOINT if self.folder else None
 
     def run(self, loss: LossOfStep) -> float:
         """Train from the last checkpoint to the end; returns seconds spent. Leaves the averaged weights in place."""

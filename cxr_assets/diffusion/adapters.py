@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from cxr_assets.keys import MethodRun
 from cxr_assets.processes import Processes
 from cxr_assets.project import Made, Parent, Project, Step
 from cxr_assets.settings import load_preset
+from cxr_assets.training import CHECKPOINT
 
 CODE_VERSION = "2"
 
@@ -67,6 +69,8 @@ def train_adapter(project: Project, method: str) -> Made:
             "validation_loss": record["validation_losses"][-1][1] if record["validation_losses"] else None,
             **json.loads((work / COST).read_text()),
         }
+    shutil.rmtree(folder)  # it was copied to where it stays; a checkpoint of whole networks takes gigabytes
+    (work / CHECKPOINT).unlink(missing_ok=True)
     return step.made()
 
 
@@ -92,11 +96,20 @@ def _sha256(text: str) -> str:
 
 
 def open_generator(project: Project, method: str) -> Generator:
-    """The base model as a method has taught it. Raises StorageError where the adapter is not made yet."""
+    """The base model as a method has taught it.
+
+    Raises:
+        StorageError: the adapter is not made yet, or the preset's conditioner or wording has changed since.
+    """
     manifest = project.store.manifest("adapter", {"method": method})
     if manifest is None:
         raise StorageError(f"method {method!r} has no adapter under {project.store.root}. Materialise adapter first.")
     preset = method_preset(project, method)
-    return load_generator(
-        open_base_model(project), preset, schema_of(project), project.store.path(manifest.facts["folder"])
-    )
+    folder = project.store.path(manifest.facts["folder"])
+    learned = MethodPreset.model_validate(json.loads((folder / "training.json").read_text())["settings"])
+    if (learned.conditioner, learned.wording.trained_with) != (preset.conditioner, preset.wording.trained_with):
+        raise StorageError(
+            f"method {method!r} was trained with another conditioner or wording than its preset has now: it would be asked"
+            " for things in words that it has not learned. Materialise adapter again."
+        )
+    return load_generator(open_base_model(project), preset, schema_of(project), folder)

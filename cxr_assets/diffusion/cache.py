@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ def cache_latents(project: Project) -> Made:
             "captions": len(captions),
             "shape": list(open_shards(folder, POSTERIORS)["mean"].shape[1:]),
         }
+    shutil.rmtree(folder)  # they were copied to where they stay
     return step.made()
 
 

@@ -96,9 +96,9 @@ def prepare_lesson(project: Project, preset: MethodPreset, bundle: Bundle, *, fo
         InputError: no training film has a caption of the kind that the method wants.
     """
     cache = open_cache(project.store)
-    studies = project.studies()
-    captions = method_captions(project, preset, bundle, studies)
     index = cache.index.select("row", "study_id", "patient_id", "split", cached="caption")
+    studies = project.studies().join(index.select("study_id"), on="study_id", how="semi")
+    captions = method_captions(project, preset, bundle, studies)
     rows = index.join(captions, on="study_id", how="inner", maintain_order="left").join(
         studies.select("study_id", "age_years", "sex", "race"), on="study_id", how="left", maintain_order="left"
     )

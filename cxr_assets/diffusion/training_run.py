@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,8 +63,14 @@ def teach(
         processes=processes,
         watch=watch,
     )
-    with peak_memory(device) as peak:
-        generator = teaching.run()
+    if preset.train.compile:  # compiled once for all methods and runs of this data root
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project.store.root / "work" / "compiled"))
+    try:
+        with peak_memory(device) as peak:
+            generator = teaching.run()
+    finally:
+        if watch is not None:
+            watch.close()
     if watch is None:
         return
     _keep(generator, teaching, watch, prepared.rows, work, method)

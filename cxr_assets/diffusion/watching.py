@@ -63,6 +63,10 @@ class Watch:
         for name, value in figures.items():
             self.board.add_scalar(name, value, step)
 
+    def close(self) -> None:
+        """Write what TensorBoard still holds back, and end its thread."""
+        self.board.close()
+
     def state_dict(self) -> dict[str, Any]:
         return {"losses": [[step, loss] for step, loss in self.losses]}
 

@@ -171,6 +171,25 @@ def test_prior_preservation_draws_with_the_base_model_and_keeps_it_for_a_resume(
     )
 
 
+def test_a_preset_that_has_changed_since_is_not_drawn_with(ready: Open) -> None:
+    project = ready()
+    own_preset(project, "mine", "title: Mine\nconditioner: {kind: hcn}\n")
+    train_adapter(project, "mine")
+    own_preset(project, "mine", "title: Mine\nconditioner: {kind: hcn}\ndemographic_guidance: 2.0\n")
+    assert open_generator(project, "mine").preset.demographic_guidance == 2.0, "how it is drawn may change"
+    own_preset(project, "mine", "title: Mine\n")
+    with pytest.raises(StorageError, match="another conditioner or wording"):
+        open_generator(project, "mine")
+
+
+def test_nothing_heavy_stays_in_the_work_folder(ready: Open) -> None:
+    project = ready()
+    train_adapter(project, "hcn")
+    work = project.store.work("adapter", {"method": "hcn"})
+    assert not list(work.rglob("*.safetensors")) and not list(work.rglob("*.pt"))
+    assert not list(project.store.work("latents", {}).rglob("*.safetensors"))
+
+
 def test_an_adapter_that_is_not_there_is_asked_for(ready: Open) -> None:
     with pytest.raises(StorageError, match="Materialise adapter first"):
         open_generator(ready(), "compdiff")

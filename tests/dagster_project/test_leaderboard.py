@@ -26,11 +26,11 @@ def test_the_board_is_made_after_the_sets_of_its_methods(asked: list[tuple[str, 
 
     assert main(["--leaderboard"]) == 0
     assert [a for a, _ in asked[: len(SHARED_ASSETS)]] == list(SHARED_ASSETS)
-    catalogues = [("synthetic_catalogue", f"{f}|label_lora") for f in PROJECT.grid.findings]
+    catalogues = [("synthetic_catalogue", f"{f}|demographic_text") for f in PROJECT.grid.findings]
     assert asked[len(SHARED_ASSETS) :] == [
-        ("adapter", "label_lora"),
+        ("adapter", "demographic_text"),
         *catalogues,
-        ("synthetic_set", "label_lora"),
+        ("synthetic_set", "demographic_text"),
         ("generator_leaderboard", None),
     ], "the oracle judges a phantom: no classifier is trained"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_assets.errors import InputError
-from cxr_assets.keys import MIXES, REAL_ONLY, Arm, Grid, Learner, Stratum, arms, contiguous_ranges, slug
+from cxr_assets.keys import MIXES, REAL_ONLY, Arm, Grid, Learner, MethodRun, Stratum, arms, contiguous_ranges, slug
 
 slugs = st.text("abz019_-", min_size=1, max_size=8)
 GRID = Grid(("edema", "fibrosis", "no_finding"), ("00-39", "80-up"), ("female", "male"), ("black", "white"))
@@ -22,6 +22,24 @@ def test_a_stratum_reads_back_from_its_key(finding: str, age: str, sex: str, rac
 def test_an_arm_reads_back_from_its_key(method: str, mix: str) -> None:
     assert Arm.parse(f"{method}.{mix}") == Arm(method, mix)
     assert str(Arm(method, mix)) == f"{method}.{mix}"
+
+
+@given(slugs, st.integers(1, 9999))
+def test_a_method_reads_back_with_its_seed(preset: str, seed: int) -> None:
+    run = MethodRun(preset, seed)
+    assert MethodRun.parse(str(run)) == run
+
+
+@given(slugs)
+def test_a_method_without_a_seed_is_seed_zero(name: str) -> None:
+    if not name.rpartition("-s")[2].isdigit():
+        assert MethodRun.parse(name) == MethodRun(name, 0) and str(MethodRun(name, 0)) == name
+
+
+@pytest.mark.parametrize("name", ["hcn-s0", "hcn-s01", "hcn-s12345"])
+def test_a_method_and_seed_have_one_name(name: str) -> None:
+    with pytest.raises(InputError, match="seed 0 has no ending"):
+        MethodRun.parse(name)
 
 
 @given(slugs, st.integers(0, 9999))

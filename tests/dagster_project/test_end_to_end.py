@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from cxr_assets.diffusion.adapters import train_adapter
 from cxr_assets.evaluation.report import scored_arms
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
@@ -55,6 +57,15 @@ def test_every_planned_image_is_there_once(project: Project) -> None:
     assert images["image_id"].n_unique() == images.height
     on_disk = list((project.store.root / "images" / "synthetic").rglob("*.png"))
     assert sorted(project.store.relative(p) for p in on_disk) == sorted(images["file"])
+
+
+def test_the_library_alone_makes_the_adapter_that_the_graph_made(project: Project, tmp_path: Path) -> None:
+    made = project.store.manifest("adapter", {"method": "demographic_text"})
+    shutil.copytree(project.store.root, tmp_path / "copy", ignore=shutil.ignore_patterns("work", "dagster"))
+    copy = Project.open(cohort="phantom", storage=tmp_path / "copy", progress=Progress(quiet=True))
+    copy.store.manifest_path("adapter", {"method": "demographic_text"}).unlink()
+    again = train_adapter(copy, "demographic_text")
+    assert made is not None and again.fresh and again.manifest.facts["adapter_id"] == made.facts["adapter_id"]
 
 
 def test_events_carry_content_digests(project: Project) -> None:

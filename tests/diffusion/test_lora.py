@@ -42,7 +42,9 @@ def test_a_fresh_adapter_changes_nothing() -> None:
         (768, 4, ["to_q", "to_k", "to_v"], 597_504),
         (768, 4, ["to_q", "to_k", "to_v", "to_out.0"], 797_184),
         (768, 8, ["to_q", "to_k", "to_v", "to_out.0"], 1_594_368),
+        (1024, 4, ["to_q", "to_k", "to_v"], 630_272),
         (1024, 4, ["to_q", "to_k", "to_v", "to_out.0"], 829_952),
+        (1024, 8, ["to_q", "to_k", "to_v", "to_out.0"], 1_659_904),
     ],
 )
 def test_adapters_of_stable_diffusion_have_the_published_size(

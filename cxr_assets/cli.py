@@ -271,17 +271,34 @@ def doctor(
         bool, typer.Option("--storage-check", "--storage", help="check every manifest, digest and row count")
     ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="compare sizes, not digests")] = False,
+    base: Annotated[
+        bool, typer.Option("--base", help="which base model would be used, and why each other one would not")
+    ] = False,
     cohort: Cohort = None,
     data_root: Annotated[Path | None, typer.Option("--data-root", help="data root to check")] = None,
 ) -> None:
-    """What is installed and found here; with --storage, whether the data root is whole (exit code 1 if not)."""
+    """What is installed and found here; with --storage, whether the data root is whole (exit code 1 if not); with --base,
+    which base model would be used (exit code 1 if none can be). Nothing is downloaded."""
+    from cxr_assets.diffusion.candidates import prospects, read_candidates
     from cxr_assets.warehouse.doctor import check_storage
     from cxr_assets.warehouse.environment import check_environment
 
     resolved = _resolved(cohort, data_root)
+    chosen = resolved.settings.diffusion
+    if base:
+        found = prospects(
+            chosen.base_model, revision=chosen.revision, offline=chosen.offline, start=chosen.pretrain.start
+        )
+        for prospect in found:
+            typer.echo(f"{'!' if prospect.state == 'unfit' else ' '} {prospect}")
+        if all(prospect.state == "unfit" for prospect in found):
+            typer.echo("no base model can be used here", err=True)
+            raise typer.Exit(1)
     if not storage_check:
-        for row in check_environment(resolved.root, resolved.settings.diffusion.base_model):
-            typer.echo(f"{' ' if row.ok else '!'} {row.name:<24} {row.value}  {row.hint}".rstrip())
+        if not base:
+            models = [str(candidate) for candidate in read_candidates(chosen.base_model, chosen.revision)]
+            for row in check_environment(resolved.root, models):
+                typer.echo(f"{' ' if row.ok else '!'} {row.name:<24} {row.value}  {row.hint}".rstrip())
         return
     problems = check_storage(resolved.root, fast=fast)
     for problem in problems:

@@ -93,10 +93,15 @@ class DiffusionSettings(Frozen):
     """The base model and how films enter it."""
 
     base_model: list[str] = Field(
-        default=["phantom"], description="tried in order: phantom, scratch, a folder, hub ids"
+        default=["phantom"],
+        min_length=1,
+        description=(
+            "tried in order: phantom, a folder in diffusers' format, hub ids with @revision or without (cxr doctor --base);"
+            " [scratch], alone, trains one"
+        ),
     )
-    revision: str | None = None
-    offline: bool = False
+    revision: str | None = Field(None, description="commit or tag of the hub ids that name none")
+    offline: bool = Field(False, description="take hub models from the local cache only")
     accelerate: Path | None = Field(
         None, description="configuration of accelerate (docs/gpus.md); training then runs in the processes it describes"
     )

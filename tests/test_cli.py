@@ -112,3 +112,54 @@ def test_the_list_of_cohorts_is_data_on_request(tmp_path: Path) -> None:
     checkout = Path(__file__).parents[1]
     assert [row["page"] for row in rows if not (checkout / row["page"]).is_file()] == []
     assert cxr("config", "cohorts", "--format", "xml", root=tmp_path).returncode == 2
+
+
+def base_doctor(root: Path, cache: Path, *entries: str, offline: bool = True) -> subprocess.CompletedProcess[str]:
+    """`cxr doctor --base` over a hub cache of its own."""
+    root.mkdir(exist_ok=True)
+    settings = {"diffusion": {"base_model": list(entries), "offline": offline}}
+    (root / "cxr.yaml").write_text(json.dumps(settings))  # YAML too
+    os.environ["HF_HUB_CACHE"] = str(cache)
+    try:
+        return cxr("doctor", "--base", root=root)
+    finally:
+        del os.environ["HF_HUB_CACHE"]
+
+
+def test_doctor_says_which_base_model_is_used_and_why_the_others_are_not(tmp_path: Path) -> None:
+    from cxr_assets.diffusion.candidates import PHANTOM_BASE
+    from tests.diffusion.base_models import COMMIT, changed, copied, in_cache, pickled
+
+    pickle = pickled(copied(PHANTOM_BASE, tmp_path / "pickle"), "unet")
+    paint = changed(copied(PHANTOM_BASE, tmp_path / "paint"), "unet/config.json", in_channels=17)
+    cache = tmp_path / "hub"
+    in_cache(cache, "some/body", PHANTOM_BASE)
+    gone = "runwayml/stable-diffusion-v1-5"
+    done = base_doctor(tmp_path / "root", cache, gone, "a/b", str(pickle), str(paint), f"some/body@{COMMIT}", "phantom")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[0] for line in lines] == ["!", "!", "!", "!", " ", " "]
+    for line, told in zip(
+        lines,
+        [
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "nothing may be downloaded",
+            "holds pickled weights",
+            "is an inpainting model",
+            f"is used (family own, predicts epsilon, commit {COMMIT}, 10.9 MB",
+            "another comes first",
+        ],
+        strict=True,
+    ):
+        assert told in line
+
+
+def test_doctor_fails_where_no_base_model_can_be_used_and_downloads_nothing(tmp_path: Path) -> None:
+    cache = tmp_path / "hub"
+    done = base_doctor(tmp_path / "root", cache, "a/b", str(tmp_path / "none"))
+    assert done.returncode == 1 and "no base model can be used here" in done.stderr
+    assert [line[0] for line in done.stdout.splitlines()] == ["!", "!"]
+    online = base_doctor(tmp_path / "root", cache, "a/b@v1", offline=False)
+    assert online.returncode == 0 and "it is downloaded at first use" in online.stdout and not cache.exists()
+    wrong = base_doctor(tmp_path / "root", cache, "phantom", "scratch")
+    assert wrong.returncode == 1 and "scratch stands alone" in wrong.stderr

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from cxr_assets.cohorts.film_reader import read_films
-from cxr_assets.diffusion.bundle import Bundle, load_bundle, local_folder, save_bundle
+from cxr_assets.diffusion.bundle import Bundle, load_bundle, save_bundle
+from cxr_assets.diffusion.candidates import SCRATCH, Candidate, read_candidate, read_candidates
 from cxr_assets.diffusion.device import pick_device
 from cxr_assets.diffusion.held_out import held_out, holdout_parents, training_people
 from cxr_assets.diffusion.holdout import leave_out
@@ -18,21 +19,21 @@ from cxr_assets.project import Made, Parent, Project
 from cxr_assets.warehouse.manifest import folder_digest
 
 CODE_VERSION = "1"
-SCRATCH = "scratch"
 
 
 def base_identity(project: Project) -> str:
     """What the configured base model is, in a word that changes when another one would be used."""
-    wanted = project.settings.diffusion.base_model
-    if wanted == [SCRATCH] and (start := project.settings.diffusion.pretrain.start):
-        return f"{SCRATCH}:{_identity(start)}"
-    pinned = f"@{project.settings.diffusion.revision}" if project.settings.diffusion.revision else ""
-    return ",".join(_identity(candidate) for candidate in wanted) + pinned
+    s = project.settings.diffusion
+    if s.base_model == [SCRATCH] and s.pretrain.start:
+        return f"{SCRATCH}:{_identity(read_candidate(s.pretrain.start))}"
+    return ",".join(_identity(candidate) for candidate in read_candidates(s.base_model, s.revision))
 
 
-def _identity(candidate: str) -> str:
-    folder = local_folder(candidate)
-    return f"{candidate}:{folder_digest(folder)[:16]}" if folder.is_dir() else candidate
+def _identity(candidate: Candidate) -> str:
+    folder = candidate.folder
+    if folder is None or not folder.is_dir():
+        return str(candidate)
+    return f"{candidate}:{folder_digest(folder)[:16]}"
 
 
 def tokenizer_of(project: Project) -> Callable[[Sequence[str]], Any]:
@@ -72,8 +73,10 @@ def make_base_model(project: Project) -> Made:
         return made
     if not scratch:
         bundle = load_bundle(s.base_model, revision=s.revision, offline=s.offline)
+        for reason in bundle.passed_over:
+            project.progress.say(f"base model: passed over {reason}")
         with step.writing() as writer:
-            writer.facts |= {"source": bundle.source, "base_id": bundle.base_id, "folder": ""}
+            writer.facts |= _told(bundle) | {"folder": ""}
             writer.bytes("base_models/current.json", _facts(bundle))
         return step.made()
     from cxr_assets.diffusion.pretrain import pretrain
@@ -100,7 +103,11 @@ def make_base_model(project: Project) -> Made:
     )
     with step.writing() as writer:
         digest = writer.folder(folder, "base_models")
-        writer.facts |= {"source": SCRATCH, "base_id": base_id, "folder": f"base_models/{digest[:16]}"}
+        writer.facts |= _told(trained.bundle) | {
+            "source": SCRATCH,
+            "base_id": base_id,
+            "folder": f"base_models/{digest[:16]}",
+        }
         writer.bytes("base_models/current.json", _facts(trained.bundle))
     return step.made()
 
@@ -109,21 +116,45 @@ def _facts(bundle: Bundle) -> bytes:
     return json.dumps({"base_id": bundle.base_id, "source": bundle.source}, indent=1).encode()
 
 
+def _told(bundle: Bundle) -> dict[str, Any]:
+    """What an auditor asks of a base model: digest of its files, where it is from, which commit, and what it predicts."""
+    return {
+        "base_id": bundle.base_id,
+        "source": bundle.source,
+        "commit": bundle.commit,
+        "family": bundle.family,
+        "prediction_type": bundle.prediction_type,
+        "passed_over": list(bundle.passed_over),
+    }
+
+
 def open_base_model(project: Project) -> Bundle:
-    """The base model in force, as float32 on the CPU."""
+    """The base model in force, as float32 on the CPU.
+
+    It is the entry of ``diffusion.base_model`` that was taken when ``base_model`` was made, at the commit of that day: an
+    entry before it that can be had again, or a hub model that has moved on, changes nothing until it is made anew.
+    """
     manifest = project.store.manifest("base_model")
     if manifest is None:
         raise InputError("there is no base model yet. Materialise base_model first.")
-    if manifest.facts["folder"]:
-        bundle = load_bundle(str(project.store.path(manifest.facts["folder"])))
-        bundle.base_id = manifest.facts["base_id"]
+    facts = manifest.facts
+    if facts["folder"]:
+        bundle = load_bundle(str(project.store.path(facts["folder"])))
+        bundle.base_id = facts["base_id"]
         return bundle
     s = project.settings.diffusion
-    bundle = load_bundle(s.base_model, revision=s.revision, offline=s.offline)
-    if bundle.base_id != manifest.facts["base_id"]:
+    known = {str(candidate): candidate for candidate in read_candidates(s.base_model, s.revision)}
+    taken = known.get(facts["source"])
+    if taken is None:
+        raise InputError(
+            f"diffusion.base_model is now {', '.join(known)}, and base_model was made with {facts['source']}. Materialise"
+            " base_model again."
+        )
+    bundle = load_bundle(taken.name, revision=facts.get("commit") or taken.revision, offline=s.offline)
+    if bundle.base_id != facts["base_id"]:
         raise InputError(
             f"the base model {bundle.source!r} is not the one that base_model was made with"
-            f" ({bundle.base_id[:16]}, recorded {manifest.facts['base_id'][:16]}). Materialise base_model again."
+            f" ({bundle.base_id[:16]}, recorded {facts['base_id'][:16]}). Materialise base_model again."
         )
     return bundle
 

@@ -11,18 +11,21 @@ from typing import Any
 
 import torch
 
+from cxr_assets.diffusion.candidates import PHANTOM_BASE as PHANTOM_BASE
+from cxr_assets.diffusion.candidates import fetch, read_candidates
 from cxr_assets.diffusion.config import BundleSpec
 from cxr_assets.diffusion.tokenizer import MAX_TOKENS, train_tokenizer
-from cxr_assets.errors import InputError, SettingsError
+from cxr_assets.errors import CxrError, InputError, SettingsError
 from cxr_assets.warehouse.manifest import folder_digest
-
-PHANTOM_BASE = Path(__file__).parent / "phantom_base"
-_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 
 @dataclass
 class Bundle:
-    """The parts of a loaded base model. ``base_id`` is the digest of its files (or of its architecture and seed)."""
+    """The parts of a loaded base model. ``base_id`` is the digest of the files that were read.
+
+    ``source`` is the entry of ``diffusion.base_model`` that it was loaded for, ``commit`` the hub's (empty for a folder),
+    ``family`` is ``sd1``, ``sd2`` or ``own``, and ``passed_over`` says why each entry before it was not taken.
+    """
 
     tokenizer: Any
     text_encoder: Any
@@ -31,6 +34,14 @@ class Bundle:
     scheduler: Any
     base_id: str
     source: str
+    commit: str = ""
+    family: str = "own"
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def prediction_type(self) -> str:
+        """What the U-Net predicts: ``epsilon`` (the noise) or ``v_prediction`` (the velocity)."""
+        return str(self.scheduler.config.prediction_type)
 
     @property
     def vae_factor(self) -> int:
@@ -146,45 +157,64 @@ def local_folder(candidate: str) -> Path:
 def load_bundle(candidates: str | list[str], *, revision: str | None = None, offline: bool = False) -> Bundle:
     """Load the first base model that can be had, as float32 on the CPU.
 
+    Weights are safetensors, the fp16 ones where a model has no others. What cannot be used is passed over and told.
+
     Args:
-        candidates: ``phantom`` (shipped), a folder in diffusers' format, or hub ids, tried in order.
-        revision: commit of a hub model to pin.
+        candidates: ``phantom`` (shipped), a folder in diffusers' format, or hub ids, each with ``@revision`` or without,
+            tried in order.
+        revision: commit or tag of the hub ids that name none.
         offline: take hub models from the local cache only.
 
     Raises:
-        SettingsError: none could be loaded; names each one and why.
-        InputError: a folder holds pickled weights and no safetensors (they run code when they are opened).
+        SettingsError: none is to be had; names each one and why.
+        InputError: the same, where one is there and cannot be used: pickled weights, another kind of model.
     """
     from diffusers import StableDiffusionPipeline
 
     tried: list[str] = []
-    for candidate in [candidates] if isinstance(candidates, str) else candidates:
-        local = local_folder(candidate)
-        if local.is_dir():
-            _refuse_pickles(local)
-        elif candidate == "phantom" or local.is_absolute() or candidate.startswith("."):
-            tried.append(f"{candidate}: no folder {local}")
-            continue
+    unfit: list[InputError] = []
+    for candidate in read_candidates([candidates] if isinstance(candidates, str) else candidates, revision):
+        if candidate.kind == "scratch":
+            raise SettingsError("base model 'scratch' is trained, not loaded. Materialise base_model first.")
         try:
+            found = fetch(candidate, offline=offline)
             with quiet_loading():
                 pipe = StableDiffusionPipeline.from_pretrained(
-                    str(local) if local.is_dir() else candidate,
-                    revision=revision,
+                    str(found.folder),
+                    variant=found.variant,
                     dtype=torch.float32,
                     use_safetensors=True,
                     safety_checker=None,
+                    feature_extractor=None,
+                    image_encoder=None,
                     requires_safety_checker=False,
-                    local_files_only=offline or local.is_dir(),
+                    local_files_only=True,
                 )
-        except (OSError, ValueError) as error:
-            tried.append(f"{candidate}: {str(error).splitlines()[0][:200]}")
-            continue
-        base_id = folder_digest(local) if local.is_dir() else hub_digest(candidate, revision)
-        return Bundle(pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler, base_id, candidate)
-    raise SettingsError(
+        except InputError as error:
+            unfit.append(error)
+            tried.append(f"{candidate}: {error}")
+        except (CxrError, OSError, ValueError) as error:
+            tried.append(f"{candidate}: {str(error).splitlines()[0][:500]}")
+        else:
+            return Bundle(
+                pipe.tokenizer,
+                pipe.text_encoder,
+                pipe.vae,
+                pipe.unet,
+                pipe.scheduler,
+                found.digest,
+                str(candidate),
+                found.commit,
+                found.family,
+                tuple(tried),
+            )
+    if unfit and len(tried) == 1:
+        raise unfit[0]
+    told = (
         "no base model could be loaded. Tried: " + "; ".join(tried) + ". Give a folder in diffusers' format with"
-        " safetensors, 'phantom', or [scratch]."
+        " safetensors, 'phantom', or [scratch]; cxr doctor --base says what is here."
     )
+    raise InputError(told) if unfit else SettingsError(told)
 
 
 @contextlib.contextmanager
@@ -204,22 +234,3 @@ def quiet_loading() -> Iterator[None]:
         for logger, level in zip(loggers, before, strict=True):
             logger.set_verbosity(level)
             logger.enable_progress_bar()
-
-
-def hub_digest(repo: str, revision: str | None) -> str:
-    """Digest of the cached snapshot of a hub model."""
-    from huggingface_hub import snapshot_download
-
-    return folder_digest(Path(snapshot_download(repo, revision=revision, local_files_only=True)))
-
-
-def _refuse_pickles(folder: Path) -> None:
-    for part in ("unet", "vae", "text_encoder"):
-        if any((folder / part).glob("*.safetensors")):
-            continue
-        pickled = [p.name for pattern in _PICKLES for p in (folder / part).glob(pattern)]
-        if pickled:
-            raise InputError(
-                f"{folder / part} holds pickled weights ({', '.join(pickled)}) and no safetensors. Pickles run code when"
-                " opened; convert the model with save_pretrained(safe_serialization=True) on a machine you trust."
-            )

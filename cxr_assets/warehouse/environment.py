@@ -36,7 +36,7 @@ def check_environment(
 
     Args:
         storage: data root whose disk is looked at; default the current folder's.
-        base_models: base models as configured: ``phantom``, ``scratch``, folders or hub ids.
+        base_models: base models as configured: ``phantom``, ``scratch``, folders, or hub ids with ``@revision`` or without.
     """
     rows = [EnvironmentRow("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     rows += [_package(name, "run make install") for name in _NEEDED]
@@ -76,21 +76,19 @@ def _base_model(model: str) -> EnvironmentRow:
         return EnvironmentRow(
             name, f"not in {folder}", False, "cxr pretrain-phantom makes it" if model == "phantom" else ""
         )
-    cached = _cached(model)
+    cached = _cached(*model.partition("@")[::2])
     if cached:
         return EnvironmentRow(name, cached)
-    return EnvironmentRow(
-        name, "not in the local cache", False, "it is downloaded at first use, unless diffusion.offline is set"
-    )
+    return EnvironmentRow(name, "not in the local cache", False, "cxr doctor --base says what becomes of it")
 
 
-def _cached(repository: str) -> str | None:
-    """Snapshot of a hub model in the local cache."""
+def _cached(repository: str, revision: str) -> str | None:
+    """Snapshot of a hub model in the local cache; an empty revision is the newest that was ever asked for."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, "model_index.json")
+        found = try_to_load_from_cache(repository, "model_index.json", revision=revision or None)
     except HFValidationError as error:
         raise SettingsError(f"base model {repository!r} is neither a folder nor a hub id: {error}") from error
     return str(Path(found).parent) if isinstance(found, str) else None

@@ -66,7 +66,8 @@ def encode_films(
             means.append(posterior.mean.float().cpu().numpy().astype(np.float16))
             stds.append(posterior.std.float().cpu().numpy().astype(np.float16))
             advance(len(rows))
-    return Posteriors(np.concatenate(means), np.concatenate(stds))
+    # channels_last networks give arrays whose memory is in another order than their shape says.
+    return Posteriors(*(np.ascontiguousarray(np.concatenate(parts)) for parts in (means, stds)))
 
 
 @torch.no_grad()

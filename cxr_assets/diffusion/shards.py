@@ -86,5 +86,8 @@ def write_shards(folder: Path, name: str, total: int, make: Callable[[slice], di
         hidden = (
             folder.parent / f".{folder.name}.{path.name}.{os.getpid()}.tmp"
         )  # beside the folder, which is kept whole
-        save_file(make(slice(start, min(start + ROWS, total))), hidden)
+        made = make(slice(start, min(start + ROWS, total)))
+        save_file(
+            {key: np.ascontiguousarray(value) for key, value in made.items()}, hidden
+        )  # it writes memory as it lies
         os.replace(hidden, path)

@@ -7,17 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion import teaching, training_run
 from cxr_assets.diffusion.adapters import method_preset, open_generator, train_adapter
 from cxr_assets.diffusion.base import open_base_model
+from cxr_assets.diffusion.cache import open_cache
+from cxr_assets.diffusion.latents import film_tensor
 from cxr_assets.diffusion.lessons import method_captions, people_of, prepare_lesson, schema_of
 from cxr_assets.errors import InputError, StorageError
 from cxr_assets.project import Made, Project
-from tests.helpers import weights_digest
+from tests.helpers import CPU, weights_digest
 
 Open = Callable[..., Project]
 
@@ -77,6 +81,17 @@ def test_a_wording_is_encoded_once_for_all_methods_that_share_it(ready: Open, mo
     for method in ("demographic_text", "fairdiffusion", "demographic_encoder", "hcn"):
         train_adapter(project, method)
     assert len(encoded) == 1, "the cohort's own wording is cached with the latents; two conditioners share another"
+
+
+def test_cached_posteriors_are_those_of_the_films(ready: Open) -> None:
+    project = ready()
+    cache, base = open_cache(project.store), open_base_model(project)
+    files = cache.index["image_file"].to_list()[:5]
+    films = read_films(project.store, files, project.settings.diffusion.resolution)
+    with torch.no_grad():
+        posterior = base.vae.encode(film_tensor(films, CPU)).latent_dist
+    for cached, fresh in ((cache.posteriors.mean, posterior.mean), (cache.posteriors.std, posterior.std)):
+        assert np.allclose(cached[np.arange(5)].astype(np.float32), fresh.numpy(), atol=5e-3)
 
 
 def test_films_without_a_caption_of_the_kind_stay_out(ready: Open) -> None:

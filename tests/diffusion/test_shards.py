@@ -62,3 +62,10 @@ def test_a_damaged_shard_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="holds no captions"):
         open_shards(tmp_path, "captions")
+
+
+def test_an_array_in_another_order_of_memory_comes_back_as_it_was(tmp_path: Path) -> None:
+    turned = np.arange(48, dtype=np.float32).reshape(2, 2, 3, 4).transpose(0, 3, 1, 2)
+    assert not turned.flags.c_contiguous
+    write_shards(tmp_path / "f", "x", 2, lambda part: {"a": turned})
+    assert np.array_equal(open_shards(tmp_path / "f", "x")["a"][np.arange(2)], turned)

@@ -18,7 +18,7 @@ from cxr_assets.cli_options import Arms, Cohort, Format, Methods, Preset, Root, 
 from cxr_assets.cli_score import score
 from cxr_assets.errors import CxrError
 from cxr_assets.keys import REAL, REAL_ONLY, Arm, MethodRun
-from cxr_assets.settings import Resolved, find_preset, resolve
+from cxr_assets.settings import Resolved, Settings, find_preset, resolve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,12 +70,19 @@ def _of_methods(resolved: Resolved, methods: list[str] | None) -> Resolved:
         return resolved
     for name in methods:
         find_preset("methods", MethodRun.parse(name).preset, resolved.presets)
-    mixes = list(dict.fromkeys(arm.mix for arm in map(Arm.parse, resolved.settings.arms) if not arm.is_real))
+    arms = [arm for arm in map(Arm.parse, resolved.settings.arms) if not arm.is_real]
+    arms = arms or [arm for arm in map(Arm.parse, Settings().arms) if not arm.is_real]
+    mixes = list(dict.fromkeys(arm.mix for arm in arms))
     chosen = {
         "synthesis.methods": list(dict.fromkeys(methods)),
         "arms": [f"{REAL}.{REAL_ONLY}", *(f"{name}.{mix}" for name in dict.fromkeys(methods) for mix in mixes)],
     }
     _remember(resolved, chosen, None)
+    for name in (
+        "CXR_SYNTHESIS__METHODS",
+        "CXR_ARMS",
+    ):  # the command line wins, in the processes that it starts as well
+        os.environ.pop(name, None)
     return resolve(cohort=resolved.cohort, storage=resolved.root)
 
 

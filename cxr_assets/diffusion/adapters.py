@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from typing import Any
 
 import polars as pl
 
@@ -86,9 +87,25 @@ def adapter_step(project: Project, method: str) -> Step:
             Parent("base_model", "drawn_with"),
             Parent("latents", "trained_on"),
         ],
-        config=preset.model_dump(mode="json", exclude={"title": True, "source": True, "train": {"checkpoint_every"}}),
+        config=learned_from(project, preset),
         code_version=CODE_VERSION,
     )
+
+
+DRAWING = {"demographic_guidance": True, "few_step": True, "wording": {"asked_with"}}
+"""What of a preset only drawing reads."""
+_NAMES = {"title": True, "source": True}
+
+
+def learned_from(project: Project, preset: MethodPreset) -> dict[str, Any]:
+    """All settings that decide what a method learns; how it is called, drawn and kept is left out.
+
+    The age bins are among them where a conditioner or a weighing looks at them.
+    """
+    left_out: Any = DRAWING | _NAMES | {"train": {"checkpoint_every", "validate_every"}}
+    found = preset.model_dump(mode="json", exclude=left_out)
+    looks = preset.conditioner.kind != "none" or preset.weighing.kind != "uniform"
+    return found | ({"schema": schema_of(project).digest()} if looks else {})
 
 
 def _sha256(text: str) -> str:
@@ -99,12 +116,17 @@ def open_generator(project: Project, method: str) -> Generator:
     """The base model as a method has taught it.
 
     Raises:
-        StorageError: the adapter is not made yet, or the preset's conditioner or wording has changed since.
+        StorageError: the adapter is not made yet, or base model, conditioner or wording have changed since.
     """
     manifest = project.store.manifest("adapter", {"method": method})
     if manifest is None:
         raise StorageError(f"method {method!r} has no adapter under {project.store.root}. Materialise adapter first.")
-    preset = method_preset(project, method)
+    preset, base = method_preset(project, method), open_base_model(project)
+    if base.base_id != manifest.facts["base_id"]:
+        raise StorageError(
+            f"method {method!r} was trained on base model {manifest.facts['base_id'][:16]}, and the one in force is"
+            f" {base.base_id[:16]}. Materialise latents and adapter again."
+        )
     folder = project.store.path(manifest.facts["folder"])
     learned = MethodPreset.model_validate(json.loads((folder / "training.json").read_text())["settings"])
     if (learned.conditioner, learned.wording.trained_with) != (preset.conditioner, preset.wording.trained_with):
@@ -112,4 +134,4 @@ def open_generator(project: Project, method: str) -> Generator:
             f"method {method!r} was trained with another conditioner or wording than its preset has now: it would be asked"
             " for things in words that it has not learned. Materialise adapter again."
         )
-    return load_generator(open_base_model(project), preset, schema_of(project), folder)
+    return load_generator(base, preset, schema_of(project), folder)

@@ -201,7 +201,7 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
                 pipe.text_encoder,
                 pipe.vae,
                 pipe.unet,
-                pipe.scheduler,
+                training_scheduler(pipe.scheduler),
                 found.digest,
                 str(candidate),
                 found.commit,
@@ -215,6 +215,18 @@ def load_bundle(candidates: str | list[str], *, revision: str | None = None, off
         " safetensors, 'phantom', or [scratch]; cxr doctor --base says what is here."
     )
     raise InputError(told) if unfit else SettingsError(told)
+
+
+def training_scheduler(shipped: Any) -> Any:
+    """The noise schedule of a model as DDIM, whatever scheduler it came with.
+
+    Euler, LMS, DPM-Solver and UniPC noise by another formula until they are set up for sampling; a model trained with
+    theirs would learn from latents that are noisier or cleaner than their timestep says.
+    """
+    from diffusers import DDIMScheduler
+
+    clip = shipped.config.get("clip_sample", False)  # DDIM's own default is for pixels
+    return DDIMScheduler.from_config(shipped.config, clip_sample=clip)
 
 
 @contextlib.contextmanager

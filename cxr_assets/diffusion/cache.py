@@ -24,7 +24,7 @@ from cxr_assets.project import Made, Parent, Project
 from cxr_assets.warehouse import Store
 from cxr_assets.warehouse.manifest import digest_json
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 POSTERIORS, STATES = "posteriors", "captions"
 
 

@@ -67,14 +67,18 @@ def teach_in_processes(project: Project, method: str, preset: MethodPreset, *, w
     last: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
     fault = ""
     assert running.stdout is not None
-    for line in running.stdout:
-        report = _report(line)
-        if SAY in report:
-            project.progress.say(report[SAY])
-        elif FAULT in report:
-            fault = fault or report[FAULT]
-        else:
-            last.append(line.rstrip())
+    try:
+        for line in running.stdout:
+            report = _report(line)
+            if SAY in report:
+                project.progress.say(report[SAY])
+            elif FAULT in report:
+                fault = fault or report[FAULT]
+            else:
+                last.append(line.rstrip())
+    except BaseException:
+        running.terminate()
+        raise
     if running.wait():
         told = fault or "its last lines were:\n" + "\n".join(last)
         raise InputError(f"training of {method!r} in processes ended with code {running.returncode}: {told}")
@@ -102,6 +106,8 @@ def _tell(**report: str) -> None:
 
 def main(path: Path) -> int:
     """One of the processes; returns its exit code."""
+    if sys.platform == "linux":
+        _end_with_parent()  # the launcher between may not pass its own end on
     job = json.loads(path.read_text())
     root = Path(job["root"])
     resolved = Resolved(job["cohort"], root, Settings.model_validate(job["settings"]))

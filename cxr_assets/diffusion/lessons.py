@@ -171,13 +171,14 @@ def _prior(
     from safetensors.torch import load_file, save_file
 
     state = torch.from_numpy(encode_captions(bundle.tokenizer, bundle.text_encoder, [prior.prompt], device=device))
-    path = folder / f"prior-{derive_seed(bundle.base_id, seed, prior.model_dump_json())}.safetensors"
+    resolution = project.settings.diffusion.resolution
+    path = folder / f"prior-{derive_seed(bundle.base_id, seed, resolution, prior.model_dump_json())}.safetensors"
     if not path.exists():
-        latents = prior_latents(
-            bundle, prior, seed=seed, resolution=project.settings.diffusion.resolution, device=device
-        )
+        latents = prior_latents(bundle, prior, seed=seed, resolution=resolution, device=device)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"latents": latents}, path)
+        hidden = path.with_name(f".{path.name}.tmp")
+        save_file({"latents": latents}, hidden)
+        hidden.replace(path)
     return load_file(path)["latents"], state.float()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def write_shards(folder: Path, name: str, total: int, make: Callable[[slice], di
         if path.exists():
             continue
         hidden = (
-            folder.parent / f".{folder.name}.{path.name}.{os.getpid()}.tmp"
+            folder.parent / f".{folder.name}.{path.name}.{uuid.uuid4().hex}.tmp"
         )  # beside the folder, which is kept whole
         made = make(slice(start, min(start + ROWS, total)))
         save_file(

@@ -295,21 +295,27 @@ class Teaching:
     def _micro_batch(self) -> int:
         """Films at a time: as set, or found by trying steps that are not taken."""
         wanted, share = self.preset.train.micro_batch, self.processes.share(self.preset.train.batch)
-        most = share.stop - share.start
+        most = max(1, share.stop - share.start)  # with more processes than films some have nothing to do
         if wanted != "auto" or self.device.type != "cuda":
             return most if wanted in (None, "auto") else min(int(wanted), most)
         from accelerate.utils import find_executable_batch_size
 
+        # What is there from the first step on and not yet: the optimiser's moments, and a conditioner's tokens.
+        moments = [torch.zeros_like(p) for p in self.loop.parameters for _ in range(2)]
+        tokens = None
+        if self.conditioner is not None:
+            tokens = self.conditioner.unconditional(self.preset.train.batch).detach().requires_grad_()
         kept = self.controller.state_dict()
         rows = np.arange(self.preset.train.batch) % len(self.lesson.films)
 
         def attempt(size: int) -> int:
             batch, _ = self._draw(rows, torch.Generator().manual_seed(0))
-            loss, _ = self._part(batch, slice(0, size), None, None)
+            loss, _ = self._part(batch, slice(0, size), tokens, None)
             loss.backward()
             return size
 
         found: int = find_executable_batch_size(attempt, starting_batch_size=most)()
+        del moments
         self.controller.load_state_dict(kept)
         self.loop.optimizer.zero_grad(set_to_none=True)
         self.progress.say(f"adapter: {found} films at a time fit this GPU")

@@ -42,6 +42,8 @@ def teach(
         identity: what the checkpoint belongs to.
     """
     device = pick_device(project.settings.device)
+    if preset.train.compile:  # once for all methods and runs of this data root; read when torch.compile is first called
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project.store.root / "work" / "compiled"))
     if not processes.first:
         processes.wait()  # the first one fills the caches that all read
     bundle = open_base_model(project)
@@ -63,8 +65,6 @@ def teach(
         processes=processes,
         watch=watch,
     )
-    if preset.train.compile:  # compiled once for all methods and runs of this data root
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project.store.root / "work" / "compiled"))
     try:
         with peak_memory(device) as peak:
             generator = teaching.run()

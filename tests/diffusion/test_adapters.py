@@ -15,13 +15,14 @@ import torch
 from cxr_assets.cohorts.film_reader import read_films
 from cxr_assets.diffusion import teaching, training_run
 from cxr_assets.diffusion.adapters import method_preset, open_generator, train_adapter
-from cxr_assets.diffusion.base import open_base_model
+from cxr_assets.diffusion.base import make_base_model, open_base_model
+from cxr_assets.diffusion.bundle import save_bundle
 from cxr_assets.diffusion.cache import open_cache
 from cxr_assets.diffusion.latents import film_tensor
 from cxr_assets.diffusion.lessons import method_captions, people_of, prepare_lesson, schema_of
 from cxr_assets.errors import InputError, StorageError
 from cxr_assets.project import Made, Project
-from tests.helpers import CPU, weights_digest
+from tests.helpers import CPU, tiny_bundle, weights_digest
 
 Open = Callable[..., Project]
 
@@ -195,6 +196,33 @@ def test_a_preset_that_has_changed_since_is_not_drawn_with(ready: Open) -> None:
     own_preset(project, "mine", "title: Mine\n")
     with pytest.raises(StorageError, match="another conditioner or wording"):
         open_generator(project, "mine")
+
+
+def test_other_age_bins_stale_what_looks_at_them(ready: Open) -> None:
+    for method in ("hcn", "inverse_frequency", "demographic_text"):
+        train_adapter(ready(), method)
+    other = ready(choices__age_scheme="adult3")
+    assert train_adapter(other, "hcn").fresh and train_adapter(other, "inverse_frequency").fresh
+    assert open_generator(other, "hcn").conditioner is not None
+    assert not train_adapter(other, "demographic_text").fresh, "its words say years"
+
+
+def test_how_a_method_is_drawn_is_no_reason_to_train_it_again(ready: Open) -> None:
+    project = ready()
+    own_preset(project, "mine", "title: Mine\nconditioner: {kind: hcn}\n")
+    train_adapter(project, "mine")
+    drawn = "demographic_guidance: 2.0\nwording: {asked_with: [sex]}\ntrain: {validate_every: 1, checkpoint_every: 7}\n"
+    own_preset(project, "mine", f"title: Mine\nconditioner: {{kind: hcn}}\n{drawn}")
+    assert not train_adapter(project, "mine").fresh
+
+
+def test_an_adapter_of_another_base_model_is_not_drawn_with(ready: Open, tmp_path: Path) -> None:
+    train_adapter(ready(), "hcn")
+    save_bundle(tiny_bundle(seed=9), tmp_path / "other")
+    project = ready(diffusion__base_model=[str(tmp_path / "other")])
+    make_base_model(project)
+    with pytest.raises(StorageError, match="was trained on base model"):
+        open_generator(project, "hcn")
 
 
 def test_nothing_heavy_stays_in_the_work_folder(ready: Open) -> None:

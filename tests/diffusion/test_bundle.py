@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cxr_assets.diffusion.base import base_identity, make_base_model, open_base_model
-from cxr_assets.diffusion.bundle import Bundle, folder_digest, load_bundle, save_bundle
+from cxr_assets.diffusion.bundle import Bundle, folder_digest, load_bundle, save_bundle, training_scheduler
 from cxr_assets.diffusion.config import SamplerName
 from cxr_assets.diffusion.latents import encode_captions, encode_films
 from cxr_assets.diffusion.losses import Noising, denoising_errors
@@ -248,3 +248,28 @@ def test_the_identity_names_each_revision(tmp_path: Path, tiny_base: Path) -> No
     wanted = ["a/b@v1", "c/d", str(tiny_base)]
     project = tiny_project(tmp_path / "root", tiny_base, diffusion__base_model=wanted, diffusion__revision="v9")
     assert base_identity(project) == f"a/b@v1,c/d@v9,{tiny_base}:{folder_digest(tiny_base)[:16]}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DDIMScheduler",
+        "PNDMScheduler",
+        "EulerDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "UniPCMultistepScheduler",
+    ],
+)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_model_is_taught_by_one_formula_whatever_scheduler_it_came_with(name: str, prediction: str) -> None:
+    import diffusers
+
+    made = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": prediction}
+    scheduler = training_scheduler(getattr(diffusers, name)(**made))
+    alpha = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square().neg().add(1).cumprod(0)[900]
+    latents, noise, at = torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), torch.tensor([900])
+    assert float(scheduler.add_noise(latents, noise, at).mean()) == pytest.approx(float(alpha.sqrt()), rel=1e-4)
+    velocity = float(scheduler.get_velocity(latents, noise + 1, at).mean())
+    assert velocity == pytest.approx(float(alpha.sqrt() - (1 - alpha).sqrt()), rel=1e-3)
+    assert scheduler.config.prediction_type == prediction
+    assert scheduler.config.clip_sample == (name == "DDIMScheduler"), "clipped where the model says so, and nowhere else"

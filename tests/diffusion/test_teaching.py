@@ -167,9 +167,9 @@ def test_prior_preservation_enters_the_loss_and_the_weights() -> None:
     assert len(digests) == 3
 
 
-def test_the_prior_is_drawn_before_anything_is_learned() -> None:
-    run = teaching(train={"prior": preset_of("label_lora").train.prior, "steps": 2})
-    assert run.lesson.prior is None, "no preset asks for one unless it says so"
+def test_a_process_without_a_film_has_nothing_to_do_and_does_not_fail() -> None:
+    run = teaching(processes=Processes(8, 0), train={"batch": 4})
+    assert run.processes.share(4) == slice(0, 0) and run.micro_batch == 1
 
 
 def test_weights_scale_what_a_film_teaches() -> None:

@@ -272,4 +272,6 @@ def test_a_model_is_taught_by_one_formula_whatever_scheduler_it_came_with(name: 
     velocity = float(scheduler.get_velocity(latents, noise + 1, at).mean())
     assert velocity == pytest.approx(float(alpha.sqrt() - (1 - alpha).sqrt()), rel=1e-3)
     assert scheduler.config.prediction_type == prediction
-    assert scheduler.config.clip_sample == (name == "DDIMScheduler"), "clipped where the model says so, and nowhere else"
+    assert scheduler.config.clip_sample == (name == "DDIMScheduler"), (
+        "clipped where the model says so, and nowhere else"
+    )

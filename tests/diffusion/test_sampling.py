@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_assets.diffusion import sampling
 from cxr_assets.diffusion.bundle import load_bundle
 from cxr_assets.diffusion.sampling import Ask, Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
 from cxr_assets.errors import InputError
@@ -86,6 +87,20 @@ def test_samplers_keep_the_noise_schedule_of_the_base_model() -> None:
     bundle = tiny_bundle()
     for name in ("dpmpp_2m", "ddim", "pndm", "unipc"):
         assert torch.allclose(make_scheduler(bundle, name).alphas_cumprod, bundle.scheduler.alphas_cumprod)
+
+
+def test_films_decoded_a_few_at_a_time_are_those_of_the_whole_batch(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_chunks_of(many: int) -> np.ndarray:
+        monkeypatch.setitem(sampling.DECODED_AT_ONCE, "cpu", many)
+        return sampler(base).draw(asks(PROMPTS[:4], SEEDS[:4])).astype(int)
+
+    whole = with_chunks_of(4)
+    assert whole.shape == (4, 64, 64) and len(np.unique(whole, axis=0)) == 4
+    for many in (1, 3, 9):  # 3 leaves a rest, 9 is more than a batch holds
+        difference = np.abs(with_chunks_of(many) - whole)
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
 def test_guidance_one_needs_no_empty_prompt_and_more_of_it_changes_the_film(base: Path) -> None:

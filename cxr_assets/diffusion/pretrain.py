@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cxr_assets.diffusion.bundle import Bundle, build_bundle, load_bundle
 from cxr_assets.diffusion.config import PretrainSettings
-from cxr_assets.diffusion.device import autocast
+from cxr_assets.diffusion.device import attention_to_learn, autocast
 from cxr_assets.diffusion.latents import Posteriors, encode_films, film_tensor
 from cxr_assets.diffusion.losses import denoising_loss
 from cxr_assets.progress import Progress
@@ -172,7 +172,8 @@ def train_unet(
                 min_snr=settings.min_snr,
             )
 
-    loop.run(loss)
+    with attention_to_learn(device, settings.precision):
+        loop.run(loss)
     for module in (unet, text_encoder):
         module.eval().requires_grad_(False)
     return loop

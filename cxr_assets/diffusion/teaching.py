@@ -16,7 +16,7 @@ from cxr_assets.diffusion.conditioners.guidance import drop_masks
 from cxr_assets.diffusion.conditioners.routing import added_to_time, with_tokens
 from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
-from cxr_assets.diffusion.device import autocast
+from cxr_assets.diffusion.device import attention_to_learn, autocast
 from cxr_assets.diffusion.generator import Generator
 from cxr_assets.diffusion.latents import Posteriors
 from cxr_assets.diffusion.losses import Noising, denoising_errors, draw_noising, min_snr_weights
@@ -244,8 +244,9 @@ class Teaching:
         errors = torch.zeros(len(rows), device=self.device)
         total = torch.zeros((), device=self.device)
         for part in _parts(self.processes.share(len(rows)), self.micro_batch):
-            loss, found = self._part(batch, part, tokens, time)
-            loss.backward()
+            with attention_to_learn(self.device, self.preset.train.precision):
+                loss, found = self._part(batch, part, tokens, time)
+                loss.backward()
             errors[part], total = found, total + loss.detach()
         if self.conditioner is not None and seen is not None and people is not None:
             extra = torch.stack(list(self.conditioner.losses(seen, people, self.loop.step).values())).sum()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cxr_assets.diffusion.config import Precision
-from cxr_assets.diffusion.device import autocast, computes_in_bf16, pick_device
+from cxr_assets.diffusion.device import attention_to_learn, autocast, computes_in_bf16, pick_device
 from cxr_assets.errors import SettingsError
 
 CPU = torch.device("cpu")
@@ -53,3 +53,15 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert pick_device("auto").type in ("cpu", "mps")
     with pytest.raises(SettingsError, match="no GPU"):
         pick_device("cuda")
+
+
+def test_bf16_on_a_cpu_learns_in_plain_attention(processor: dict[str, bool]) -> None:
+    def fused() -> bool:
+        with attention_to_learn(CPU, "bf16"):
+            return torch.backends.cuda.flash_sdp_enabled()
+
+    assert fused()  # bf16 would be imitated, so it is fp32
+    processor["amx_bf16"] = True
+    computes_in_bf16.cache_clear()
+    assert not fused()
+    assert torch.backends.cuda.flash_sdp_enabled()

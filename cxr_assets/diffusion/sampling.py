@@ -16,7 +16,7 @@ from cxr_assets.diffusion.conditioners.blocks import Conditioner
 from cxr_assets.diffusion.conditioners.guidance import guided
 from cxr_assets.diffusion.conditioners.routing import added_to_time, with_tokens
 from cxr_assets.diffusion.config import Precision, SamplerName
-from cxr_assets.diffusion.device import autocast
+from cxr_assets.diffusion.device import autocast, computes_in
 from cxr_assets.errors import InputError
 from cxr_assets.progress import Progress
 
@@ -24,6 +24,10 @@ DECODED_AT_ONCE = {"cpu": 1}
 """Films that the VAE decodes at a time, by device. A decoder's layers are as large as the film: 32 films at once leave a
 processor's caches, where one at a time is quicker, and need tens of GiB of a GPU at 512²."""
 DECODED_ELSEWHERE = 8
+EXACT = 8
+"""Films that one pass of the U-Net takes in fp32, whatever the batch. Matrix kernels choose their order of summation by shape,
+which changes a grey level here and there; with one shape for all, an image's bytes do not hang on the batch. Larger passes
+are no quicker on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +134,20 @@ class Sampler:
     def draw(self, asks: Sequence[Ask]) -> np.ndarray:
         """Films of one batch: uint8, shape ``(n, resolution, resolution)``.
 
-        A short batch is padded to the configured size with copies of its last row: matrix kernels choose their
-        summation order by shape, and equal shapes make an image's bytes independent of what stands beside it.
+        In fp32 an image's bytes hang on its own request alone: passes are of ``EXACT`` films, whatever the batch. Elsewhere a
+        pass is a batch.
         """
+        many = self.settings.batch
+        if not 0 < len(asks) <= many:
+            raise InputError(f"a batch holds 1 to {many} films, got {len(asks)}.")
+        if computes_in(self.settings.precision, self.device) == torch.float32:
+            many = EXACT
+        return np.concatenate([self._draw(asks[at : at + many], many) for at in range(0, len(asks), many)])
+
+    def _draw(self, asks: Sequence[Ask], many: int) -> np.ndarray:
+        """Films of at most ``many`` requests; a short rest is padded with copies of its last row, so that the shape stays."""
         s = self.settings
-        if not 0 < len(asks) <= s.batch:
-            raise InputError(f"a batch holds 1 to {s.batch} films, got {len(asks)}.")
-        padded = [*asks, *[asks[-1]] * (s.batch - len(asks))]
+        padded = [*asks, *[asks[-1]] * (many - len(asks))]
         side = s.resolution // self.bundle.vae_factor
         noise = initial_noise([ask.seed for ask in padded], (self.bundle.unet.config.in_channels, side, side))
         text = torch.stack([self.states(ask.prompt) for ask in padded])

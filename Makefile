@@ -25,8 +25,9 @@ $(BIN)/.installed: .ci/requirements.txt pyproject.toml
 demo: install
 	$(BIN)/cxr demo
 
+# A worker a core, each with one thread: two threads in each would wait for one another.
 test: install lint
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -36,6 +36,11 @@ def leaderboard(
 
     if format not in FORMATS:
         raise typer.BadParameter(f"--format {format!r}: choose one of {', '.join(FORMATS)}")
+    if only_show:
+        if methods is not None or seeds is not None:
+            raise typer.BadParameter("--show prints the board that stands in storage: leave --methods and --seeds out.")
+        show(resolve(cohort=cohort, storage=storage).root, format)
+        return
     resolved = resolve(cohort=cohort, storage=storage, profile=preset, overrides=cli._overrides(sets, root))
     chosen = list(sets or [])
     if methods is not None or seeds is not None:
@@ -45,9 +50,8 @@ def leaderboard(
         kept = {name: json.dumps(value) for name, value in chosen_settings(resolved.settings, wanted).items()}
         chosen += [f"{name}={value}" for name, value in kept.items()]
     resolved = cli._resolved(cohort, storage, preset, chosen, root)
-    if not only_show:
-        cli._graph(resolved, "--leaderboard")
-        cli._publish(resolved)
+    cli._graph(resolved, "--leaderboard")
+    cli._publish(resolved)
     show(resolved.root, format)
 
 

@@ -112,7 +112,7 @@ def _outline(film: np.ndarray, box: list[float]) -> None:
 
 
 def _adapter(project: Project, manifest: Manifest, told: Description) -> None:
-    folder = project.store.path(manifest.facts["folder"])
+    folder = project.store.path(manifest.facts["pictures"])
     for name in ("films", "loss", "weighing"):
         if (folder / f"{name}.png").is_file():
             told.pictures[name] = (folder / f"{name}.png").read_bytes()

@@ -142,6 +142,7 @@ class SynthesisSettings(Frozen):
     sampler: SamplerName = Field("dpmpp_2m", description="lcm is for methods that say few_step")
     steps: int = Field(20, ge=1)
     guidance: float = Field(3.0, ge=1.0)
+    negative_prompt: str = Field("", description="what guidance leads away from; empty: from no text")
     batch: int = Field(32, ge=1)
     seed: int = 0
     precision: Precision = "fp32"

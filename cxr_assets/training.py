@@ -179,10 +179,13 @@ class TrainLoop:
         return self.folder / CHECKPOINT if self.folder else None
 
     def run(self, loss: LossOfStep) -> float:
-        """Train from the last checkpoint to the end; returns seconds spent. Leaves the averaged weights in place."""
+        """Train from the last checkpoint to the end; returns seconds spent, without those of watching and saving.
+
+        Leaves the averaged weights in place.
+        """
         start = self.resumed_at = self._resume()
         device = self.parameters[0].device
-        begun = time.monotonic()
+        begun, self.aside = time.monotonic(), 0.0
         with self.progress.task(self.name, self.steps, start) as advance:
             for step in range(start, self.steps):
                 self.step = step
@@ -206,18 +209,20 @@ class TrainLoop:
                         self.report(*self.losses[-1])
                 if self.validate and ((step + 1) % self.validate_every == 0 or step + 1 == self.steps):
                     self._score(step + 1)
+                paused = time.monotonic()
                 if self.watch and (step + 1 == self.steps or (self.watch_every and (step + 1) % self.watch_every == 0)):
                     self._watch(step + 1)
                 advance(1, f"loss {self.losses[-1][1]:.4f}" if self.losses else "")
                 if (step + 1) % self.checkpoint_every == 0 or step + 1 == self.steps:
                     self._save(step + 1)
+                self.aside += time.monotonic() - paused
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if self.average:
             self.average.copy_to(self.parameters)
         if self.best:
             self._load(self.best)
-        return time.monotonic() - begun
+        return time.monotonic() - begun - self.aside
 
     def _watch(self, step: int) -> None:
         """Show the averaged weights to ``watch``, then put the trained ones back."""

@@ -64,10 +64,10 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
     return CxrError(f"run {done.run_id} failed; checks that did not hold: {', '.join(failed) or 'none'}")
 
 
-def draw(project: Project, findings: Sequence[str] | None = None, *, methods: Sequence[str] | None = None) -> None:
-    """Ranged runs over every stratum that is missing or stale, as few as can be; of some methods alone if given."""
+def draw(project: Project, findings: Sequence[str] | None = None, *, methods: Sequence[str]) -> None:
+    """Ranged runs over every stratum of some methods that is missing or stale, as few as can be."""
     for request in fill_requests(project, budget=10**6, findings=findings, per_finding=False):
-        if methods is not None and request.method not in methods:
+        if request.method not in methods:
             continue
         tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
         materialise(["synthetic_images"], tags=tags)
@@ -108,12 +108,12 @@ def run(arms: Sequence[Arm], *, until: str = "report", findings: Sequence[str] |
         materialise(["report"])
         return
     materialise(SHARED_ASSETS)
-    for method in sorted({a.method for a in arms if not a.is_real}):
+    methods = sorted({a.method for a in arms if not a.is_real})
+    for method in methods:
         materialise(["adapter"], partition=method)
     if until == "adapters":
         return
-    if any(not a.is_real for a in arms):
-        draw(project, findings)
+    draw(project, findings, methods=methods)
     if until == "report":
         for asset, partition in plan_of_runs(project, arms):
             materialise([asset], partition=partition)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from types import MappingProxyType
 
 from cxr_assets.cohorts.demographics import RACES, SEXES, UNKNOWN
@@ -24,7 +25,7 @@ class Prompt:
     """What a prompt says. None and an empty tuple mean that it does not say."""
 
     findings: tuple[str, ...] = ()
-    age: int | None = None
+    age: float | None = None
     sex: str | None = None
     race: str | None = None
 
@@ -35,9 +36,13 @@ class PromptTemplate:
 
     The header (subject and person) comes first, so that cutting a long caption never loses it. What is unknown is
     left out: no default age, sex or race is ever written or read. A person whose sex is unknown is a ``patient``.
+
+    Attributes:
+        decimals: of the age. None are written in captions, since text encoders know whole years.
     """
 
     subject: str = "chest x-ray"
+    decimals: int = 0
 
     def render(
         self, findings: Sequence[str] = (), *, age: float | None = None, sex: str | None = None, race: str | None = None
@@ -46,7 +51,7 @@ class PromptTemplate:
 
         Args:
             findings: finding slugs, each once, in the order to be written; none leaves the findings out.
-            age: years, written in whole years lived (63.9 is 63).
+            age: years, written in whole years lived (63.9 is 63), or in full tenths, hundredths … by ``decimals``.
             sex: ``female``, ``male`` or None.
             race: slug of the recorded race or None.
 
@@ -63,7 +68,7 @@ class PromptTemplate:
         if age is not None:
             if not (math.isfinite(age) and 0 <= age <= _OLDEST):
                 raise InputError(f"prompt: age {age!r} is not between 0 and {_OLDEST} years.")
-            words.append(f"{math.floor(age)} year old")
+            words.append(f"{self._lived(age)} year old")
         if race is not None:
             words.append(_known(race, RACE_WORDS, "race"))
         if sex is not None:
@@ -71,6 +76,11 @@ class PromptTemplate:
         elif words:
             words.append("patient")
         return f"{self.subject}, {' '.join(words)}" if words else self.subject
+
+    def _lived(self, age: float) -> str:
+        """Age without what is beyond the decimals; ``0.67`` and not ``0.6699``, which is what a float holds."""
+        step = Decimal(1).scaleb(-self.decimals)
+        return str(Decimal(repr(float(age))).quantize(step, rounding=ROUND_FLOOR))
 
     def body(self, findings: Sequence[str]) -> str:
         """Findings in words: ``a``, ``a and b``, ``a, b and c``."""
@@ -80,17 +90,17 @@ class PromptTemplate:
         return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
     def parse(self, text: str) -> Prompt:
-        """Read a prompt back: ``parse(render(…))`` gives what was rendered, age in whole years.
+        """Read a prompt back: ``parse(render(…))`` gives what was rendered, the age as far as it was written.
 
         Raises:
             InputError: for any text that ``render`` does not write.
         """
-        match = _grammar(self.subject).fullmatch(text)
+        match = _grammar(self.subject, self.decimals).fullmatch(text)
         if match is not None:
             age, race, noun, body = match.group("age", "race", "noun", "body")
             prompt = Prompt(
                 findings=tuple(_FINDINGS[words] for words in re.split(r", | and ", body)) if body else (),
-                age=int(age) if age else None,
+                age=(float(age) if self.decimals else int(age)) if age else None,
                 sex=noun if noun in SEXES else None,
                 race=_RACES[race] if race else None,
             )
@@ -106,11 +116,12 @@ def _known(slug: str, words: Mapping[str, str], kind: str) -> str:
     return words[slug]
 
 
-def _grammar(subject: str) -> re.Pattern[str]:
+def _grammar(subject: str, decimals: int) -> re.Pattern[str]:
     finding = "|".join(sorted((re.escape(words) for words in _FINDINGS), key=len, reverse=True))
     race = "|".join(re.escape(words) for words in _RACES)
+    rest = rf"\.[0-9]{{{decimals}}}" if decimals else ""
     return re.compile(
         rf"{re.escape(subject)}"
-        rf"(?:, (?:(?P<age>0|[1-9][0-9]{{0,2}}) year old )?(?:(?P<race>{race}) )?(?P<noun>female|male|patient))?"
+        rf"(?:, (?:(?P<age>(?:0|[1-9][0-9]{{0,2}}){rest}) year old )?(?:(?P<race>{race}) )?(?P<noun>female|male|patient))?"
         rf"(?:, (?P<body>(?:{finding})(?:(?:, (?:{finding}))* and (?:{finding}))?))?"
     )

@@ -14,7 +14,7 @@ from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.diffusion.generator import Generator
 from cxr_assets.diffusion.launch import teach_in_processes
 from cxr_assets.diffusion.lessons import schema_of
-from cxr_assets.diffusion.training_run import COST, LEARNED, ROWS, teach
+from cxr_assets.diffusion.training_run import FIGURES, LEARNED, PICTURES, ROWS, UNLEARNED, teach
 from cxr_assets.diffusion.tuning import load_generator
 from cxr_assets.errors import StorageError
 from cxr_assets.keys import MethodRun
@@ -23,7 +23,7 @@ from cxr_assets.project import Made, Parent, Project, Step
 from cxr_assets.settings import load_preset
 from cxr_assets.training import CHECKPOINT
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def method_preset(project: Project, method: str) -> MethodPreset:
@@ -31,7 +31,9 @@ def method_preset(project: Project, method: str) -> MethodPreset:
     run = MethodRun.parse(method)
     preset = load_preset("methods", run.preset, MethodPreset, project.resolved.presets)
     over = project.settings.adapter_training.model_dump(exclude_none=True) | ({"seed": run.seed} if run.seed else {})
-    return preset.model_copy(update={"train": preset.train.model_copy(update=over)})
+    train = preset.train.model_copy(update=over)
+    # A profile's few steps would end before a published warm-up does, and nothing be learned.
+    return preset.model_copy(update={"train": train.model_copy(update={"warmup": min(train.warmup, train.steps // 2)})})
 
 
 def train_adapter(project: Project, method: str) -> Made:
@@ -62,13 +64,17 @@ def train_adapter(project: Project, method: str) -> Made:
             "times_seen",
         )
         writer.table("adapter_training_rows", rows)
+        pictures = f"reports/adapters/{method}"
+        for picture in sorted((work / PICTURES).iterdir()):
+            writer.bytes(f"{pictures}/{picture.name}", picture.read_bytes())
+        writer.sweep(pictures)
         writer.facts |= {
             "folder": f"adapters/method={method}/{digest[:16]}",
+            "pictures": pictures,
             "adapter_id": digest,
             "base_id": record["base_id"],
             "final_loss": record["losses"][-1][1],
-            "validation_loss": record["validation_losses"][-1][1] if record["validation_losses"] else None,
-            **json.loads((work / COST).read_text()),
+            **json.loads((work / FIGURES).read_text()),
         }
     shutil.rmtree(folder)  # it was copied to where it stays; a checkpoint of whole networks takes gigabytes
     (work / CHECKPOINT).unlink(missing_ok=True)
@@ -102,7 +108,7 @@ def learned_from(project: Project, preset: MethodPreset) -> dict[str, Any]:
 
     The age bins are among them where a conditioner or a weighing looks at them.
     """
-    left_out: Any = DRAWING | _NAMES | {"train": {"checkpoint_every", "validate_every"}}
+    left_out: Any = DRAWING | _NAMES | {"train": UNLEARNED}
     found = preset.model_dump(mode="json", exclude=left_out)
     looks = preset.conditioner.kind != "none" or preset.weighing.kind != "uniform"
     return found | ({"schema": schema_of(project).digest()} if looks else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,11 @@ POSTERIORS, STATES = "posteriors", "captions"
 
 
 def cache_latents(project: Project) -> Made:
-    """Encode every training film and every distinct caption once; a killed run goes on at the shard it was at."""
+    """Encode every training film and every distinct caption once; a killed run goes on at the shard it was at.
+
+    Films that the cache in force holds, encoded in the same way, are taken from it: other captions, labels or held-out
+    cells encode no film again.
+    """
     s = project.settings.diffusion
     step = project.step(
         "latents",
@@ -47,16 +51,22 @@ def cache_latents(project: Project) -> Made:
     rows = training_studies(project)
     bundle = open_base_model(project)
     device = pick_device(project.settings.device)
-    files = rows["image_file"].to_list()
+    files, digests = rows["image_file"].to_list(), rows["image_digest"].to_list()
+    encoder = digest_json([CODE_VERSION, bundle.base_id, s.resolution, s.precision])
+    held = _held(project.store, encoder)
     captions = rows["caption"].unique(maintain_order=True).to_list()
     folder = step.work() / step.identity[:16]
     with project.progress.task("encode films", len(files)) as advance:
 
         def encode(part: slice) -> dict[str, np.ndarray]:
-            films = read_films(project.store, files[part], s.resolution)
-            made = encode_films(bundle.vae, films, device=device, precision=s.precision)
-            advance(len(films))
-            return {"mean": np.asarray(made.mean), "std": np.asarray(made.std)}
+            due = [file for file, digest in zip(files[part], digests[part], strict=True) if digest not in held.rows]
+            made = None
+            if due:
+                films = read_films(project.store, due, s.resolution)
+                encoded = encode_films(bundle.vae, films, device=device, precision=s.precision)
+                made = {"mean": np.asarray(encoded.mean), "std": np.asarray(encoded.std)}
+            advance(len(digests[part]))
+            return held.with_new(digests[part], made)
 
         write_shards(folder, POSTERIORS, len(files), encode)
     write_states(folder, bundle, captions, device=device, progress=project.progress)
@@ -67,12 +77,45 @@ def cache_latents(project: Project) -> Made:
         writer.table("latent_rows", index.with_columns(pl.col("row").cast(pl.Int64)))
         writer.facts |= {
             "folder": f"latents/{digest[:16]}",
+            "encoder": encoder,
             "films": len(files),
             "captions": len(captions),
             "shape": list(open_shards(folder, POSTERIORS)["mean"].shape[1:]),
         }
     shutil.rmtree(folder)  # they were copied to where they stay
     return step.made()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Posteriors that are there already; ``rows`` says where, by the film's digest."""
+
+    rows: Mapping[str, int]
+    posteriors: Posteriors | None
+
+    def with_new(self, digests: Sequence[str], made: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """Mean and deviation of some films in order: those held, and in their places those ``made``."""
+        there = np.array([digest in self.rows for digest in digests])
+        if self.posteriors is None or not there.any():
+            assert made is not None
+            return dict(made)
+        at = np.array([self.rows[digest] for digest in digests if digest in self.rows])
+        found = {}
+        for name, kept in (("mean", self.posteriors.mean[at]), ("std", self.posteriors.std[at])):
+            found[name] = np.empty((len(digests), *kept.shape[1:]), dtype=kept.dtype)
+            found[name][there] = kept
+            if made is not None:
+                found[name][~there] = made[name]
+        return found
+
+
+def _held(store: Store, encoder: str) -> _Held:
+    """What the cache in force holds, if the same encoder made it."""
+    manifest = store.manifest("latents")
+    if manifest is None or manifest.facts.get("encoder") != encoder:
+        return _Held({}, None)
+    cache = open_cache(store)
+    return _Held(dict(cache.index.select("image_digest", "row").iter_rows()), cache.posteriors)
 
 
 def write_states(

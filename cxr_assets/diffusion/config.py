@@ -15,6 +15,9 @@ from cxr_assets.diffusion.weighing.config import UniformWeighing, Weighing
 Precision = Literal["fp32", "bf16", "fp16"]
 TrainingPrecision = Literal["fp32", "bf16"]
 """fp16 is missing: without loss scaling its gradients vanish, and where it is fast bf16 is as fast."""
+ScheduleName = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "piecewise_constant"
+]
 SamplerName = Literal["dpmpp_2m", "ddim", "pndm", "unipc", "lcm"]
 
 
@@ -70,6 +73,7 @@ class LoraSettings(BaseModel):
     rank: int = Field(16, ge=1)
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    init: Literal["gaussian", "kaiming"] = Field("gaussian", description="of A; kaiming is peft's own default")
     targets: list[str] = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -97,7 +101,7 @@ class AdapterTraining(BaseModel):
     conditioner_learning_rate: float | None = Field(None, description="of the conditioner; null: the same")
     weight_decay: float = 1e-2
     warmup: int = 50
-    schedule: str = "constant_with_warmup"
+    schedule: ScheduleName = "constant_with_warmup"
     min_snr: float | None = 5.0
     noise_offset: float = Field(0.0, ge=0.0)
     input_perturbation: float = Field(
@@ -143,6 +147,15 @@ class MethodPreset(BaseModel):
         if self.train.compile and self.conditioner.kind != "none" and self.conditioner.route != "token":
             raise ValueError(
                 "compile: the time route changes the U-Net at each step. Choose route: token, or leave compile out."
+            )
+        for part, unread in (("lora", self.tune == "full"), ("text_lora", self.text_encoder != "lora")):
+            if unread and getattr(self, part) != type(self).model_fields[part].default:
+                raise ValueError(
+                    f"{part}: there are no such adapters with tune: {self.tune}, text_encoder: {self.text_encoder}."
+                )
+        if self.conditioner.kind != "none" and self.train.caption_dropout != AdapterTraining().caption_dropout:
+            raise ValueError(
+                "caption_dropout is for methods without a conditioner: set conditioner.drop_text and drop_both."
             )
         if self.demographic_guidance is not None and self.few_step:
             raise ValueError("few_step adapters are guided by one scale: leave demographic_guidance out.")

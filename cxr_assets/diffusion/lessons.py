@@ -111,7 +111,7 @@ def prepare_lesson(project: Project, preset: MethodPreset, bundle: Bundle, *, fo
     device = pick_device(project.settings.device)
     prior = None
     if preset.train.prior is not None:
-        prior = _prior(bundle, preset.train.prior, preset.train.seed, project, folder, device)
+        prior = _prior(bundle, preset, preset.train.prior, project, folder, device)
     lesson = Lesson(
         cache.posteriors,
         rows["row"].to_numpy(),
@@ -165,12 +165,17 @@ def prepare_validation(project: Project, preset: MethodPreset, bundle: Bundle) -
 
 
 def _prior(
-    bundle: Bundle, prior: PriorPreservation, seed: int, project: Project, folder: Path, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Latents that the base model draws of the prior prompt, and the prompt's states."""
+    bundle: Bundle,
+    preset: MethodPreset,
+    prior: PriorPreservation,
+    project: Project,
+    folder: Path,
+    device: torch.device,
+) -> tuple[Tensor, Captions]:
+    """Latents that the base model draws of the prior prompt, and the prompt."""
     from safetensors.torch import load_file, save_file
 
-    state = torch.from_numpy(encode_captions(bundle.tokenizer, bundle.text_encoder, [prior.prompt], device=device))
+    seed, prompt = preset.train.seed, plain_prompt(bundle, prior, preset, device=device)
     resolution = project.settings.diffusion.resolution
     path = folder / f"prior-{derive_seed(bundle.base_id, seed, resolution, prior.model_dump_json())}.safetensors"
     if not path.exists():
@@ -179,7 +184,17 @@ def _prior(
         hidden = path.with_name(f".{path.name}.tmp")
         save_file({"latents": latents}, hidden)
         hidden.replace(path)
-    return load_file(path)["latents"], state.float()
+    return load_file(path)["latents"], prompt
+
+
+def plain_prompt(bundle: Bundle, prior: PriorPreservation, preset: MethodPreset, *, device: torch.device) -> Captions:
+    """The prior's prompt as the text of one film; its token ids too where the text encoder learns."""
+    states = encode_captions(bundle.tokenizer, bundle.text_encoder, [prior.prompt], device=device)
+    ids = None
+    if preset.text_encoder != "frozen":
+        tokens = bundle.tokenizer([prior.prompt], padding="max_length", truncation=True, return_tensors="pt")
+        ids = tokens.input_ids
+    return Captions(np.zeros(1, dtype=np.int64), states, ids)
 
 
 @torch.no_grad()

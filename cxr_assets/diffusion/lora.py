@@ -29,7 +29,7 @@ def add_lora(network: Any, settings: LoraSettings, *, seed: int) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=sorted(settings.targets),
-        init_lora_weights="gaussian",
+        init_lora_weights="gaussian" if settings.init == "gaussian" else True,
     )
     network.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):

@@ -53,6 +53,10 @@ class SamplerSettings(BaseModel):
     precision: Precision = "fp32"
     negative_prompt: str = ""
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides an image's bytes: in fp32 all but the batch."""
+        return self.model_dump(exclude={"batch"} if self.precision == "fp32" else set())
+
 
 def make_scheduler(bundle: Bundle, name: str) -> Any:
     """A diffusers scheduler over the base model's noise schedule."""
@@ -88,7 +92,8 @@ class Sampler:
     """Draws films with one bundle; text states of a prompt are computed once.
 
     The pipeline is diffusers' own ``StableDiffusionPipeline``: what it returns for an adapter is what anybody gets who
-    loads the adapter in plain diffusers, byte by byte on a CPU. A conditioner's tokens go after the text's, and its null
+    loads the adapter in plain diffusers, but for what another shape of pass rounds otherwise.
+    A conditioner's tokens go after the text's, and its null
     tokens after those of the negative prompt.
 
     Args:
@@ -206,7 +211,7 @@ class Sampler:
 
         Always equally many: a short rest is padded, for the same reason as a short batch.
         """
-        many = min(DECODED_AT_ONCE.get(self.device.type, DECODED_ELSEWHERE), self.settings.batch)
+        many = DECODED_AT_ONCE.get(self.device.type, DECODED_ELSEWHERE)
         vae, films = self.bundle.vae, []
         for part in latents.split(many):
             full = torch.cat([part, part[-1:].expand(many - len(part), -1, -1, -1)])

@@ -20,6 +20,7 @@ from cxr_assets.diffusion.device import attention_to_learn, autocast
 from cxr_assets.diffusion.generator import Generator
 from cxr_assets.diffusion.latents import Posteriors
 from cxr_assets.diffusion.losses import Noising, denoising_errors, draw_noising, min_snr_weights
+from cxr_assets.diffusion.recorded_groups import groups_of, who_is_weighed
 from cxr_assets.diffusion.shards import Shards
 from cxr_assets.diffusion.tuning import close_after_training, open_for_training
 from cxr_assets.diffusion.weighing import (
@@ -71,7 +72,7 @@ class Lesson:
         films: row of each film's posterior, int64, shape ``(films,)``.
         people: demographics of each film's patient; what the conditioner and the weighing look at.
         schema: vocabulary of ``people``.
-        prior: latents that the base model drew of the prior prompt, and that prompt's states, shape ``(1, tokens, width)``.
+        prior: latents that the base model drew of a plain prompt, and that prompt.
     """
 
     posteriors: Posteriors
@@ -79,7 +80,7 @@ class Lesson:
     captions: Captions
     people: DemographicBatch
     schema: DemographicSchema
-    prior: tuple[Tensor, Tensor] | None = None
+    prior: tuple[Tensor, Captions] | None = None
 
 
 class Watcher(Stateful, Protocol):
@@ -127,9 +128,10 @@ class Teaching:
         networks, self.conditioner = open_for_training(
             self.bundle, self.preset, lesson.schema, text_rms=lesson.captions.rms(), device=self.device
         )
-        schema = lesson.schema
-        groups = Groups({"age": schema.age_labels, "sex": schema.sexes, "race": schema.races})
-        self.groups = groups_of(lesson.people)
+        groups, self.groups = groups_of(lesson.people, lesson.schema)
+        self.weighed_by = groups.names
+        if told := who_is_weighed(self.preset.weighing.kind, groups, self.groups):
+            self.progress.say(told)
         counts = groups.cell_counts(self.groups)
         seed = derive_seed("weighing", settings.seed) >> 31
         self.controller = make_controller(self.preset.weighing, groups, counts, seed=seed)
@@ -279,9 +281,9 @@ class Teaching:
     def _prior_loss(self, rows: Tensor, noising: Noising, tokens: int) -> Tensor:
         """Summed, weighted loss on the base model's own latents, with the noise of the films beside them."""
         assert self.lesson.prior is not None and self.preset.train.prior is not None
-        drawn, state = self.lesson.prior
+        drawn, prompt = self.lesson.prior
         latents = drawn[rows].to(self.device, memory_format=torch.channels_last)
-        text = state.to(self.device).expand(len(rows), -1, -1)
+        text = prompt.context(np.zeros(1, dtype=np.int64), self.bundle, self.device).expand(len(rows), -1, -1)
         nobody = None if self.conditioner is None or not tokens else self.conditioner.unconditional(len(rows))
         errors = denoising_errors(self.unet, self.bundle.scheduler, latents, with_tokens(text, nobody), noising)
         snr = min_snr_weights(self.bundle.scheduler, noising.timesteps, self.preset.train.min_snr)
@@ -334,12 +336,6 @@ class _History:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.notes[:] = [(int(step), dict(log)) for step, log in state["notes"]]
-
-
-def groups_of(people: DemographicBatch) -> np.ndarray:
-    """Group indices of age bin, sex and race, int64, shape ``(n, 3)``; -1 is unknown."""
-    indices = torch.stack([people.age_bin, people.sex, people.race], dim=1)
-    return torch.where(people.known, indices, -1).numpy()
 
 
 def _parts(share: slice, size: int) -> Iterator[slice]:

@@ -16,19 +16,22 @@ from cxr_assets.diffusion.base import open_base_model
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.diffusion.device import peak_memory, pick_device
 from cxr_assets.diffusion.generator import Generator
-from cxr_assets.diffusion.lessons import prepare_lesson, prepare_validation
+from cxr_assets.diffusion.lessons import impressions_of, prepare_lesson, prepare_validation
 from cxr_assets.diffusion.sampling import Ask, SamplerSettings
 from cxr_assets.diffusion.teaching import Teaching
 from cxr_assets.diffusion.tuning import save_generator
-from cxr_assets.diffusion.watching import Watch
+from cxr_assets.diffusion.watching import Watch, grid_file
 from cxr_assets.plots import curves, loss_curve
 from cxr_assets.processes import Processes
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
 from cxr_assets.training import derive_seed, times_visited
 
-LEARNED, ROWS, COST = "learned", "rows.parquet", "cost.json"
+LEARNED, PICTURES, ROWS, FIGURES = "learned", "pictures", "rows.parquet", "figures.json"
+UNLEARNED = {"checkpoint_every", "validate_every"}
+"""Settings of a training that decide nothing of what is learned."""
 WATCHED_AGES = (30.0, 70.0)
+WATCHED = 4
 _PANELS = {"gap": "largest gap of the loss between groups", "sigma": "spread of the loss weights"}
 
 
@@ -38,7 +41,8 @@ def teach(
     """Train in this process, alone or as one of several; the first one leaves what was learned in the work folder.
 
     Args:
-        work: gets ``learned/`` (adapters, conditioner, record, pictures), ``rows.parquet`` (studies seen) and ``cost.json``.
+        work: gets ``learned/`` (adapters, conditioner, record), ``rows.parquet`` (studies seen), ``pictures/`` and
+            ``figures.json`` (what it took, and what looking on told: no part of what was learned).
         identity: what the checkpoint belongs to.
     """
     device = pick_device(project.settings.device)
@@ -75,36 +79,38 @@ def teach(
         return
     _keep(generator, teaching, watch, prepared.rows, work, method)
     here = max(1, preset.train.steps - teaching.loop.resumed_at)
-    cost = {
+    figures = {
+        "validation_loss": watch.losses[-1][1] if watch.losses else None,
         "training_seconds": round(teaching.seconds, 2),
         "images_per_second": round(here * preset.train.batch / max(teaching.seconds, 1e-9), 2),
         "peak_memory_mib": round(peak[0], 1) if peak else None,
         "processes": processes.count,
     }
-    (work / COST).write_text(json.dumps(cost))
+    (work / FIGURES).write_text(json.dumps(figures))
 
 
 def _keep(generator: Generator, teaching: Teaching, watch: Watch, rows: pl.DataFrame, work: Path, method: str) -> None:
     """Write what was learned, its record and pictures, and which studies were seen how often."""
-    folder = work / LEARNED
-    shutil.rmtree(folder, ignore_errors=True)
+    folder, pictures = work / LEARNED, work / PICTURES
+    for made in (folder, pictures):
+        shutil.rmtree(made, ignore_errors=True)
     save_generator(generator, folder)
+    pictures.mkdir(parents=True)
     loop, preset = teaching.loop, generator.preset
     record = {
         "method": method,
         "base_id": generator.bundle.base_id,
-        "settings": preset.model_dump(mode="json"),
+        "settings": preset.model_dump(mode="json", exclude={"train": UNLEARNED}),
         "losses": loop.losses,
-        "validation_losses": watch.losses,
+        "weighed_by": teaching.weighed_by,
         "weighing": teaching.history,
     }
     (folder / "training.json").write_text(json.dumps(record, indent=1))
-    loss_curve({method: loop.losses} | ({"validation": watch.losses} if watch.losses else {}), folder / "loss.png")
+    loss_curve({method: loop.losses} | ({"validation": watch.losses} if watch.losses else {}), pictures / "loss.png")
     if panels := weighing_panels(teaching.history):
-        curves(panels, folder / "weighing.png")
-    grids = sorted((work / "grids").glob("*.png"))
-    if grids:
-        shutil.copyfile(grids[-1], folder / "films.png")
+        curves(panels, pictures / "weighing.png")
+    if (films := grid_file(work, preset.train.steps)).is_file():
+        shutil.copyfile(films, pictures / "films.png")
     order = teaching.loop.order
     seen = times_visited(rows.height, preset.train.batch, preset.train.seed, preset.train.steps, order)
     rows.with_columns(
@@ -126,7 +132,8 @@ def weighing_panels(
 
 
 def watched_asks(project: Project, preset: MethodPreset) -> list[Ask]:
-    """What the training's grid shows: the first findings of the cohort in two people, with fixed seeds."""
+    """What the training's grid shows, with fixed seeds: the first findings of the cohort in two people, or the first
+    impressions of validation studies where a method learns from these."""
     grid = project.grid
     people: list[dict[str, Any]] = [
         {
@@ -136,9 +143,14 @@ def watched_asks(project: Project, preset: MethodPreset) -> list[Ask]:
         }
         for end in (0, -1)
     ]
+    spoken = impressions_of(project, preset)
+    validate = project.filmed("validate").sort("study_id")["study_id"]
+    texts = [spoken[study] for study in validate if study in spoken][:WATCHED]
+    bodies: list[tuple[str, dict[str, Any]]] = [(text, {"labels": [], "impression": text}) for text in texts]
+    bodies = bodies or [(finding, {"labels": [finding]}) for finding in grid.findings[:WATCHED]]
     return [
-        Ask(preset.prompt([finding], **person), derive_seed("watch", finding), **person)
-        for finding in grid.findings[:4]
+        Ask(preset.prompt(**body, **person), derive_seed("watch", name), **person)
+        for name, body in bodies
         for person in people
     ]
 

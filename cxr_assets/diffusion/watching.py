@@ -54,7 +54,7 @@ class Watch:
             drawn = generator.sampler(self.sampler, device=self.device).draw_all((None, ask) for ask in self.asks)
             films = np.stack([film for _, film in drawn])
             captions = [ask.prompt for ask in self.asks]
-            film_grid(films, self.folder / "grids" / f"step-{step:06d}.png", columns=4, captions=captions)
+            film_grid(films, grid_file(self.folder, step), columns=4, captions=captions)
             self.board.add_images("films", films[:, None], step)
         self.board.flush()
 
@@ -72,6 +72,11 @@ class Watch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses[:] = [(int(step), float(loss)) for step, loss in state["losses"]]
+
+
+def grid_file(folder: Path, step: int) -> Path:
+    """Where the films of a step are, PNG."""
+    return folder / "grids" / f"step-{step:06d}.png"
 
 
 @torch.no_grad()

@@ -27,8 +27,9 @@ from cxr_assets.synthesis.image_rows import (
     png_bytes,
     stratum_keys,
 )
+from cxr_assets.synthesis.label_counts import label_sets
 from cxr_assets.synthesis.quality import gates_of, open_judge, quality_config
-from cxr_assets.synthesis.requests import ImageRequest, requests_in
+from cxr_assets.synthesis.requests import ImageRequest, requests_in, worded_after
 from cxr_assets.synthesis.trials import Trial
 from cxr_assets.warehouse.manifest import digest_json
 
@@ -47,6 +48,7 @@ def sampler_settings(project: Project) -> SamplerSettings:
         batch=s.batch,
         resolution=d.resolution,
         precision=s.precision,
+        negative_prompt=s.negative_prompt,
     )
 
 
@@ -80,8 +82,9 @@ def _jobs(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[
     asked = {name: part for (name,), part in rows.partition_by("stratum", as_dict=True).items()}
     preset = method_preset(project, method)
     impressions = impressions_of(project, preset)
+    speakers = _speakers(project, impressions)
     config = {
-        "sampler": sampler_settings(project).model_dump(exclude={"batch"}),
+        "sampler": sampler_settings(project).decisive(),
         "demographic_guidance": preset.demographic_guidance,
         "quality": quality_config(project.settings.synthesis, project.resolved.cohort),
     }
@@ -89,6 +92,7 @@ def _jobs(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[
         if str(stratum) not in planned:
             raise InputError(f"stratum {stratum} is not in the plan of cohort {project.resolved.cohort!r}.")
         requests = requests_in(asked[str(stratum)]) if str(stratum) in asked else []
+        requests = [worded_after(request, speakers) for request in requests]
         step = project.step(
             "synthetic_images",
             stratum_keys(method, stratum),
@@ -98,6 +102,16 @@ def _jobs(project: Project, method: str, strata: Sequence[Stratum]) -> Iterator[
             extra_inputs={"plan": digest_json([_row_of_plan(r, preset, impressions) for r in requests])},
         )
         yield _Job(step, stratum, requests)
+
+
+def _speakers(project: Project, impressions: Mapping[str, str]) -> dict[frozenset[str], list[str]]:
+    """Training studies that have an impression, by what they show."""
+    found: dict[frozenset[str], list[str]] = {}
+    if impressions:
+        for study, *_, labels in label_sets(project.grid, project.filmed("train"), project.findings()).iter_rows():
+            if study in impressions:
+                found.setdefault(frozenset(labels.split("|")), []).append(study)
+    return found
 
 
 def _row_of_plan(request: ImageRequest, preset: MethodPreset, impressions: Mapping[str, str]) -> list[object]:

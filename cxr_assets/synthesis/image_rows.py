@@ -94,7 +94,7 @@ class DrawnWith:
             self.prompt(request),
             request.person,  # a conditioner may carry what the prompt does not say
             str(request.stratum),
-            self.sampler.model_dump(exclude={"batch"}),
+            self.sampler.decisive(),
             self.preset.demographic_guidance,
             request.seed,
             request.index,

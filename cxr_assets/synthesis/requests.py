@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -121,7 +121,7 @@ class ImageRequest:
 
         Args:
             impressions: text by study, for methods whose body is the report's impression; a request that was composed from
-                none of these studies names its findings.
+                none of these studies (see ``worded_after``) names its findings.
         """
         impression = (impressions or {}).get(self.source_study or "")
         return preset.prompt(self.labels, **self.person, impression=impression)
@@ -129,6 +129,20 @@ class ImageRequest:
     def ask(self, preset: MethodPreset, impressions: Mapping[str, str] | None = None) -> Ask:
         """What a method's generator is asked for; arguments as of ``prompt``."""
         return Ask(self.prompt(preset, impressions), self.seed, **self.person)
+
+
+def worded_after(request: ImageRequest, speakers: Mapping[frozenset[str], Sequence[str]]) -> ImageRequest:
+    """The request with a study of the same labels as its source, whose impression can be asked for in the report's words.
+
+    Which one hangs on the seed of the plan and the request's name. Where no study shows just these labels, it stays as it is.
+
+    Args:
+        speakers: studies that have an impression, by what they show; in an order that stays.
+    """
+    among = speakers.get(frozenset(request.labels), ())
+    if not among or request.source_study in among:
+        return request
+    return replace(request, source_study=among[derive_seed("speaker", request.run, request.prompt_id) % len(among)])
 
 
 def age_range(bin_slug: str) -> tuple[int, int]:

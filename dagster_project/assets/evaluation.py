@@ -5,13 +5,15 @@ import dagster as dg
 from cxr_assets.evaluation import report as reporting
 from cxr_assets.evaluation import scorecards
 from cxr_assets.evaluation.leaderboard import board
+from cxr_assets.evaluation.leaderboard.judges import BASELINE, judge_learner
 from cxr_assets.keys import Arm
-from dagster_project.assets.classification import predictions
+from cxr_assets.project import Project
+from dagster_project.assets.classification import classifier, predictions
 from dagster_project.assets.cohort import studies
 from dagster_project.assets.generators import held_out_cells
 from dagster_project.assets.synthesis import synthetic_set
 from dagster_project.emit import OWNER, check_specs, result
-from dagster_project.partitions import arms
+from dagster_project.partitions import PROJECT, arms
 from dagster_project.resources import ProjectResource
 
 
@@ -44,12 +46,20 @@ def report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     return result(opened, reporting.write_report(opened))
 
 
+def judged_by(project: Project) -> list[dg.AssetDep]:
+    """The classifier that reads findings off synthetic films, where no other judge does."""
+    learner = judge_learner(project)
+    if learner is None:
+        return []
+    return [dg.AssetDep(classifier, partition_mapping=dg.SpecificPartitionsPartitionMapping([f"{BASELINE}|{learner}"]))]
+
+
 @dg.asset(
     group_name="evaluation",
     kinds={"parquet", "png"},
     owners=[OWNER],
     code_version=board.CODE_VERSION,
-    deps=[synthetic_set, studies, held_out_cells],
+    deps=[synthetic_set, studies, held_out_cells, *judged_by(PROJECT)],
     check_specs=check_specs("generator_leaderboard"),
 )
 def generator_leaderboard(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

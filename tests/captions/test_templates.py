@@ -99,3 +99,15 @@ def test_any_text_is_refused_or_round_trips(text: str) -> None:
 def test_what_cannot_be_said_is_refused(findings: list[str], person: dict[str, object]) -> None:
     with pytest.raises(InputError, match="prompt:"):
         TEMPLATE.render(findings, **person)
+
+
+@given(st.integers(1, 3), st.data())
+def test_ages_with_decimals_come_back_too(decimals: int, data: st.DataObject) -> None:
+    template = PromptTemplate(decimals=decimals)
+    age = data.draw(st.integers(0, 120 * 10**decimals)) / 10**decimals
+    assert template.parse(template.render(["edema"], age=age, sex="male")) == Prompt(("edema",), age, "male")
+
+
+def test_an_age_is_never_rounded_up() -> None:
+    assert PromptTemplate(decimals=1).render(age=17.99) == "chest x-ray, 17.9 year old patient"
+    assert PromptTemplate(decimals=2).render(age=0.67) == "chest x-ray, 0.67 year old patient", "8 months"

@@ -45,3 +45,20 @@ def test_a_classifier_that_is_to_judge_is_trained_first(
     run.run_leaderboard()
     last = [("training_set", "real.r000"), ("classifier", f"real.r000|{learner}"), ("generator_leaderboard", None)]
     assert asked[-3:] == last
+
+
+def test_the_board_hangs_on_the_classifier_that_judges_and_on_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dagster as dg
+
+    from dagster_project.assets import evaluation
+
+    project = evaluation.PROJECT
+    assert evaluation.judged_by(project) == [], "the oracle judges a phantom"
+    monkeypatch.setattr(evaluation, "judge_learner", lambda project: project.learners[0])
+    (edge,) = evaluation.judged_by(project)
+    mapping = edge.partition_mapping
+    assert edge.asset_key == dg.AssetKey("classifier")
+    assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
+    assert mapping.partition_keys == [f"real.r000|{project.learners[0]}"]

@@ -12,7 +12,7 @@ from cxr_assets.diffusion.bundle import Bundle
 from cxr_assets.diffusion.conditioners.schema import DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.diffusion.latents import Posteriors, encode_captions
-from cxr_assets.diffusion.lessons import prior_latents
+from cxr_assets.diffusion.lessons import plain_prompt, prior_latents
 from cxr_assets.diffusion.teaching import Captions, Lesson, Teaching
 from cxr_assets.processes import Processes
 from cxr_assets.training import derive_seed
@@ -47,7 +47,7 @@ def lesson(bundle: Bundle, preset: MethodPreset) -> Lesson:
     prior = None
     if preset.train.prior is not None:
         drawn = prior_latents(bundle, preset.train.prior, seed=0, resolution=2 * SIDE, device=CPU)
-        prior = (drawn, torch.from_numpy(states[:1]).float())
+        prior = (drawn, plain_prompt(bundle, preset.train.prior, preset, device=CPU))
     captions = Captions(np.arange(FILMS) % 3 + 1, states, ids)
     return Lesson(posteriors, np.arange(FILMS), captions, SCHEMA.encode(AGES, SEXES, RACES), SCHEMA, prior)
 
@@ -67,7 +67,8 @@ def teaching(
     **changed: Any,
 ) -> Teaching:
     """A training of a tiny base model; ``changed`` are fields of the preset, ``train`` of its training."""
-    fields = {"title": "Test", "lora": {"rank": 2, "alpha": 8}, **changed}
+    adapters = {} if changed.get("tune") == "full" else {"lora": {"rank": 2, "alpha": 8}}
+    fields = {"title": "Test", **adapters, **changed}
     preset = small(preset or MethodPreset.model_validate(fields), **(train or {}))
     bundle = bundle or tiny_bundle()
     torch.manual_seed(derive_seed("unrelated"))

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from cxr_assets.cohorts.film_reader import read_films
-from cxr_assets.diffusion import teaching, training_run
+from cxr_assets.diffusion import cache, teaching, training_run
 from cxr_assets.diffusion.adapters import method_preset, open_generator, train_adapter
 from cxr_assets.diffusion.base import make_base_model, open_base_model
 from cxr_assets.diffusion.bundle import save_bundle
-from cxr_assets.diffusion.cache import open_cache
+from cxr_assets.diffusion.cache import cache_latents, open_cache
+from cxr_assets.diffusion.held_out import hold_out_cells
 from cxr_assets.diffusion.latents import film_tensor
 from cxr_assets.diffusion.lessons import method_captions, people_of, prepare_lesson, schema_of
 from cxr_assets.errors import InputError, StorageError
@@ -117,9 +118,11 @@ def test_the_record_says_what_was_learned_from_and_how(ready: Open, method: str)
     folder, facts = folder_of(project, made), made.manifest.facts
     record = json.loads((folder / "training.json").read_text())
     assert record["base_id"] == facts["base_id"] and record["settings"]["train"]["steps"] == 9
-    assert record["validation_losses"][-1][0] == 9 and facts["validation_loss"] == record["validation_losses"][-1][1]
+    assert facts["validation_loss"] > 0 and record["weighed_by"] == ["age", "sex", "race"]
     assert record["weighing"][-1][0] == 9
-    assert (folder / "films.png").stat().st_size > 5000 and (folder / "loss.png").is_file()
+    pictures = project.store.path(facts["pictures"])
+    assert (pictures / "films.png").stat().st_size > 5000 and (pictures / "loss.png").is_file()
+    assert not list(folder.glob("*.png")), "how films are drawn is no part of what was learned"
     assert facts["images_per_second"] > 0 and facts["peak_memory_mib"] > 100 and facts["processes"] == 1
     rows = project.store.table("adapter_training_rows", {"method": method})
     assert rows["times_seen"].sum() == 9 * 8 and set(rows["split"]) == {"train"}
@@ -244,3 +247,44 @@ def test_the_grid_shows_findings_in_two_people(ready: Open) -> None:
     assert len(asks) == 8 and len({ask.seed for ask in asks}) == 4
     assert {(ask.age, ask.sex) for ask in asks} == {(30.0, project.grid.sexes[0]), (70.0, project.grid.sexes[-1])}
     assert all("year" not in ask.prompt for ask in asks)
+
+
+def test_other_captions_encode_no_film_again(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    real = cache.encode_films
+    monkeypatch.setattr(
+        cache, "encode_films", lambda vae, films, **k: encoded.append(len(films)) or real(vae, films, **k)
+    )
+    project = ready()
+    before = open_cache(project.store)
+    known = dict(zip(before.index["study_id"], before.posteriors.mean[np.arange(len(before.posteriors))], strict=True))
+    held = {"diffusion__holdout__cells": 1, "diffusion__holdout__least_pair": 1, "diffusion__holdout__least_single": 1}
+    project = ready(**held)
+    hold_out_cells(project)
+    assert cache_latents(project).fresh and encoded == []
+    after = open_cache(project.store)
+    assert 0 < after.index.height < before.index.height
+    for row, study in after.index.select("row", "study_id").iter_rows():
+        assert np.array_equal(after.posteriors.mean[np.array([row])][0], known[study])
+    project = ready()
+    assert cache_latents(project).fresh and sum(encoded) == before.index.height - after.index.height, (
+        "those that had gone"
+    )
+    whole = open_cache(project.store)
+    assert all(
+        np.array_equal(whole.posteriors.mean[np.array([row])][0], known[study])
+        for row, study in whole.index.select("row", "study_id").iter_rows()
+    )
+
+
+def test_a_published_warm_up_ends_before_a_short_training_does(ready: Open) -> None:
+    assert method_preset(ready(), "compdiff").train.warmup == method_preset(ready(), "compdiff").train.steps // 2
+    assert method_preset(ready(adapter_training__steps=5000), "compdiff").train.warmup == 500
+
+
+def test_the_grid_of_a_method_of_impressions_is_asked_for_in_their_words(ready: Open) -> None:
+    project = ready()
+    asks = training_run.watched_asks(project, method_preset(project, "impression_lora"))
+    reports = project.store.table("reports").filter(pl.col("section") == "impression")
+    said = {" ".join(text.split()) for text in reports["text"]}
+    assert len(asks) == 8 and all(" ".join(ask.prompt.partition(". ")[2].split()) in said for ask in asks)

@@ -112,3 +112,14 @@ def test_the_file_of_an_adapter_is_the_same_in_every_run(tmp_path: Path) -> None
 def test_layers_that_a_network_has_not_are_named() -> None:
     with pytest.raises(InputError, match="none of the layers to_nowhere"):
         add_lora(tiny_bundle().unet, LoraSettings(targets=["to_nowhere"]), seed=0)
+
+
+def test_both_ways_to_begin_leave_the_network_as_it_is() -> None:
+    begun = []
+    for init in ("gaussian", "kaiming"):
+        bundle = tiny_bundle()
+        before = predicted(bundle)
+        add_lora(bundle.unet, LoraSettings(rank=2, init=init), seed=0)
+        assert torch.equal(predicted(bundle), before)
+        begun.append(next(p for n, p in bundle.unet.named_parameters() if "lora_A" in n))
+    assert not torch.equal(*begun)

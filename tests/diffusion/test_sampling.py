@@ -134,3 +134,8 @@ def test_noise_of_an_image_comes_from_its_seed_alone() -> None:
 def test_grey_is_the_rounded_mean_of_the_channels() -> None:
     images = np.array([[[[0.0, 0.0, 0.33], [1.0, 1.0, 1.0], [0.5, 0.5, 0.5], [1.2, 1.2, 1.2]]]])
     assert to_grey(images).tolist() == [[[28, 255, 128, 255]]]
+
+
+def test_the_batch_decides_bytes_in_half_precision_alone() -> None:
+    assert "batch" not in SETTINGS.decisive() and SETTINGS.decisive()["steps"] == 2
+    assert SETTINGS.model_copy(update={"precision": "bf16"}).decisive()["batch"] == 4

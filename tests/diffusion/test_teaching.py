@@ -11,8 +11,9 @@ from torch import Tensor
 from cxr_assets.diffusion import teaching as teaching_module
 from cxr_assets.diffusion import tuning
 from cxr_assets.diffusion.conditioners.routing import added_to_time, with_tokens
-from cxr_assets.diffusion.config import MethodPreset
+from cxr_assets.diffusion.config import MethodPreset, PriorPreservation
 from cxr_assets.diffusion.generator import Generator
+from cxr_assets.diffusion.losses import draw_noising
 from cxr_assets.diffusion.tuning import load_generator, save_generator
 from cxr_assets.errors import SettingsError
 from cxr_assets.processes import Processes
@@ -312,3 +313,14 @@ def test_a_conditioner_of_another_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another schema"):
         load_generator(tiny_bundle(), generator.preset, DemographicSchema((0, 20, 40)), tmp_path)
     assert tuning.CONDITIONER in files(tmp_path)
+
+
+def test_a_text_encoder_that_learns_sees_the_prior_too() -> None:
+    train = {"prior": PriorPreservation(films=2, steps=1), "caption_dropout": 0.0}
+    for text_encoder, learns in (("frozen", False), ("lora", True)):
+        made = teaching(train=train, text_encoder=text_encoder)
+        noising = draw_noising((2, 4, SIDE, SIDE), 1000, torch.Generator().manual_seed(0)).of(slice(None), CPU)
+        loss = made._prior_loss(torch.tensor([0, 1]), noising, 0)
+        loss.backward()
+        seen = [p.grad for p in made.bundle.text_encoder.parameters() if p.grad is not None]
+        assert bool(seen) == learns

@@ -20,6 +20,7 @@ from cxr_assets.synthesis.draw import (
     stratum_keys,
     stratum_step,
 )
+from cxr_assets.synthesis.label_counts import label_sets
 from cxr_assets.synthesis.plan import plan_synthesis
 from cxr_assets.synthesis.quality_report import assemble_set
 from tests.helpers import METHOD, make_ready, tiny_project
@@ -120,13 +121,14 @@ def test_the_same_project_made_elsewhere_is_the_same_to_the_byte(ready: Open, tm
 
 
 def test_images_do_not_depend_on_order_company_or_batch(ready: Open) -> None:
-    one, other = ready("one"), ready("other", synthesis__batch=3)
+    fp32 = {"synthesis__precision": "fp32"}
+    one, other = ready("one", **fp32), ready("other", **fp32, synthesis__batch=3)
     strata = first(one, 5)
     drawn(one, strata)
     drawn(other, strata[3:])
     drawn(other, strata[:3][::-1])
     assert files(one) == files(other)
-    assert all(not m.fresh for _, m in drawn(ready("other", synthesis__batch=2), strata)), (
+    assert all(not m.fresh for _, m in drawn(ready("other", **fp32, synthesis__batch=2), strata)), (
         "the batch is no part of an image"
     )
 
@@ -269,14 +271,20 @@ def test_a_plan_of_an_earlier_version_has_nothing_due(ready: Open) -> None:
     assert due_strata(project, METHOD) == []
 
 
-def test_impressions_are_asked_for_in_the_words_of_the_study_that_a_request_came_from(ready: Open) -> None:
-    project = ready(synthesis__composer="natural", synthesis__max_ratio=0.5)
+@pytest.mark.parametrize("composer", ["natural", "targeted"])
+def test_impressions_are_asked_for_in_the_words_of_a_study_that_shows_the_same(ready: Open, composer: str) -> None:
+    project = ready(synthesis__composer=composer, synthesis__max_ratio=0.5)
     plan_synthesis(project)
     train_adapter(project, "impression_lora")
     planned = project.store.table("synthesis_requests")
-    stratum = Stratum.parse(planned["stratum"][0])
+    shown = dict(
+        label_sets(project.grid, project.filmed("train"), project.findings()).select("study_id", "labels").iter_rows()
+    )
+    alike = planned.filter(pl.col("labels").is_in(list(shown.values())))
+    stratum = Stratum.parse(alike["stratum"][0])
     list(draw_strata(project, "impression_lora", [stratum]))
     table = project.store.table("synthetic_images", stratum_keys("impression_lora", stratum))
+    table = table.filter(pl.col("source_study").is_not_null())
     reports = project.store.table("reports").filter(pl.col("section") == "impression")
     said = dict(reports.select("study_id", "text").iter_rows())
     assert table.height
@@ -284,6 +292,7 @@ def test_impressions_are_asked_for_in_the_words_of_the_study_that_a_request_came
         header, _, body = row["prompt"].partition(". ")
         assert header.startswith("chest x-ray, ") and row["sex"] in header
         assert body.split() == said[row["source_study"]].split(), "as the report has it, no label in its place"
+        assert set(shown[row["source_study"]].split("|")) == set(row["labels"].split("|"))
 
 
 def test_the_speed_of_drawing_is_recorded(ready: Open) -> None:

@@ -26,6 +26,7 @@ from cxr_assets.synthesis.requests import (
     request_rows,
     requests_in,
     template_version,
+    worded_after,
 )
 
 STRATUM = Stratum("edema", "40-59", "female", "black")
@@ -158,3 +159,15 @@ def test_another_wording_is_another_version_of_the_template(monkeypatch: pytest.
 def test_findings_outside_the_vocabulary_are_refused() -> None:
     with pytest.raises(InputError, match="none of"):
         image_request(Stratum("gout", "40-59", "female", "black"), 0, {}, seed=0).prompt(PLAIN)
+
+
+def test_a_request_is_worded_after_a_study_of_the_same_labels_alone() -> None:
+    speakers = {frozenset({"edema", "fibrosis"}): ["s1", "s2", "s3"], frozenset({"edema"}): ["s4"]}
+    anew = replace(REQUEST, source_study=None)
+    found = worded_after(anew, speakers)
+    assert found.source_study in {"s1", "s2", "s3"} and replace(found, source_study=None) == anew
+    assert worded_after(anew, dict(reversed(speakers.items()))) == found
+    assert worded_after(replace(REQUEST, source_study="s2"), speakers).source_study == "s2", "it speaks for itself"
+    assert len({worded_after(replace(anew, prompt_id=str(i)), speakers).source_study for i in range(30)}) == 3
+    lonely = replace(anew, labels=("hernia",))
+    assert worded_after(lonely, speakers) is lonely

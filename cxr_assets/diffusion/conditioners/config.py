@@ -13,6 +13,20 @@ Kind = Literal["none", "demographic_encoder", "hcn", "compdiff"]
 Route = Literal["token", "time", "both"]
 
 
+_LATENT = ("hcn", "compdiff")
+_ANY = ("demographic_encoder", *_LATENT)
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "latent": _LATENT,
+    "kl_weight": _LATENT,
+    "kl_anneal_steps": _LATENT,
+    "composition_weight": _LATENT,
+    "max_age": ("compdiff",),
+    "parity": ("demographic_encoder", "hcn"),
+    **dict.fromkeys(("route", "dropout", "auxiliary_weight", "drop_text", "drop_demographics", "drop_both"), _ANY),
+}
+"""Kinds that look at an option; one that is changed and not looked at is refused."""
+
+
 class ConditionerConfig(BaseModel):
     """How demographics reach the U-Net; the defaults are published values, except for the drops.
 
@@ -60,4 +74,8 @@ class ConditionerConfig(BaseModel):
             raise ValueError(f"composer: {self.composer} is an option of compdiff, not of {self.kind}.")
         if self.soft_age is not None and self.kind != "hcn":
             raise ValueError(f"soft_age is an option of hcn, not of {self.kind}.")
+        changed = {n for n, info in type(self).model_fields.items() if getattr(self, n) != info.default}
+        unread = sorted(name for name in changed if self.kind not in _READ_BY.get(name, (self.kind,)))
+        if unread:
+            raise ValueError(f"{', '.join(unread)}: conditioner {self.kind} does not read that. Leave it out.")
         return self

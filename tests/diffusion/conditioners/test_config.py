@@ -18,6 +18,11 @@ from cxr_assets.diffusion.conditioners.config import ConditionerConfig
         {"kind": "demographic_encoder", "soft_age": 1.0},
         {"kind": "hcn", "width_of_tokens": 3},
         {"kind": "hcn", "drop_text": 1.0},
+        {"kind": "none", "drop_text": 0.2},
+        {"kind": "none", "kl_weight": 1.0},
+        {"kind": "demographic_encoder", "latent": False},
+        {"kind": "compdiff", "parity": True},
+        {"kind": "hcn", "max_age": 90.0},
     ],
 )
 def test_options_that_a_kind_does_not_have_are_refused(options: dict[str, Any]) -> None:

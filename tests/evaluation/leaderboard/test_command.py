@@ -85,3 +85,10 @@ def test_a_preset_that_does_not_exist_is_refused_before_anything_is_written(tmp_
     assert done.returncode == 1 and done.stderr.startswith("error: no method preset 'no_such_preset'"), done.stderr
     assert (tmp_path / "cxr.yaml").read_text() == before
     assert cxr("--format", "parquet", root=tmp_path).returncode == 2
+
+
+def test_showing_the_board_changes_no_setting(made: Project, tmp_path: Path) -> None:
+    refused = cxr("--show", "--methods", "hcn", root=tmp_path)
+    assert refused.returncode == 2 and "--show prints the board that stands" in " ".join(refused.stderr.split())
+    empty = cxr("--show", root=tmp_path)
+    assert empty.returncode == 1 and not (tmp_path / "cxr.yaml").exists()

@@ -127,8 +127,18 @@ class Project:
         return list(self.settings.synthesis.methods)
 
     @cached_property
+    def mixed_methods(self) -> list[str]:
+        """Methods whose images are mixed into training sets: all but those that only the leaderboard compares.
+
+        A board has many methods and seeds, and each would have nine arms, more than an edge of the graph may be wide.
+        """
+        board = set(self.settings.evaluation.leaderboard.methods or ())
+        trained = {keys.Arm.parse(name).method for name in self.settings.arms}
+        return [method for method in self.methods if method in trained or method not in board]
+
+    @cached_property
     def arms(self) -> list[keys.Arm]:
-        return keys.arms(self.methods)
+        return keys.arms(self.mixed_methods)
 
     @cached_property
     def learners(self) -> list[keys.Learner]:

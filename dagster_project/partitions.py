@@ -35,4 +35,4 @@ stratum_to_finding = dg.MultiPartitionMapping(
         ),
     }
 )
-method_to_arm = dg.StaticPartitionMapping({m: [f"{m}.{x}" for x in MIXES] for m in PROJECT.methods})
+method_to_arm = dg.StaticPartitionMapping({m: [f"{m}.{x}" for x in MIXES] for m in PROJECT.mixed_methods})

@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from cxr_assets.errors import StorageError
-from cxr_assets.keys import Arm, Learner
+from cxr_assets.keys import MIXES, Arm, Learner
 from cxr_assets.progress import Progress
 from cxr_assets.project import Parent, Project, Step
 from cxr_assets.settings import FilmSettings
@@ -119,3 +119,13 @@ def test_a_partition_that_another_process_makes_is_waited_for(tmp_path: Path) ->
     assert make(step).made().fresh
     with FileLock(other.lock_file, timeout=0.1):
         assert child(project).claim() is not None, "what is current needs no lock"
+
+
+def test_methods_of_the_board_alone_have_no_arms(tmp_path: Path) -> None:
+    many = ["demographic_text", *(f"hcn-s{seed}" for seed in range(1, 30)), "label_lora"]
+    board = {"synthesis.methods": many, "evaluation.leaderboard.methods": many[:-1]}
+    project = project_of(tmp_path / "root", **board)
+    assert {arm.method for arm in project.arms if not arm.is_real} == {"demographic_text", "label_lora"}
+    assert len(project.arms) == 1 + 2 * len(MIXES) and project.methods == many
+    everything = project_of(tmp_path / "root", **{"synthesis.methods": many[:3]})
+    assert len(everything.arms) == 1 + 3 * len(MIXES), "without a board every method is mixed"

@@ -121,6 +121,7 @@ class Sampler:
         ):  # quicker there; on a CPU the bytes of plain diffusers are worth the tenth that it costs
             for network in (bundle.unet, bundle.vae):
                 network.to(memory_format=torch.channels_last)
+        self.many = EXACT if computes_in(settings.precision, device) == torch.float32 else settings.batch
         self.pipe = bundle.pipeline()
         self.pipe.scheduler = make_scheduler(bundle, settings.sampler)
         self._states: dict[str, Tensor] = {}
@@ -137,22 +138,19 @@ class Sampler:
 
     @torch.no_grad()
     def draw(self, asks: Sequence[Ask]) -> np.ndarray:
-        """Films of one batch: uint8, shape ``(n, resolution, resolution)``.
+        """Films of some requests: uint8, shape ``(n, resolution, resolution)``.
 
         In fp32 an image's bytes hang on its own request alone: passes are of ``EXACT`` films, whatever the batch. Elsewhere a
         pass is a batch.
         """
-        many = self.settings.batch
-        if not 0 < len(asks) <= many:
-            raise InputError(f"a batch holds 1 to {many} films, got {len(asks)}.")
-        if computes_in(self.settings.precision, self.device) == torch.float32:
-            many = EXACT
-        return np.concatenate([self._draw(asks[at : at + many], many) for at in range(0, len(asks), many)])
+        if not asks:
+            raise InputError("there is nothing to draw: 0 requests.")
+        return np.concatenate([self._pass(asks[at : at + self.many]) for at in range(0, len(asks), self.many)])
 
-    def _draw(self, asks: Sequence[Ask], many: int) -> np.ndarray:
-        """Films of at most ``many`` requests; a short rest is padded with copies of its last row, so that the shape stays."""
+    def _pass(self, asks: Sequence[Ask]) -> np.ndarray:
+        """Films of one pass; a short one is padded with copies of its last row, so that the shape stays."""
         s = self.settings
-        padded = [*asks, *[asks[-1]] * (many - len(asks))]
+        padded = [*asks, *[asks[-1]] * (self.many - len(asks))]
         side = s.resolution // self.bundle.vae_factor
         noise = initial_noise([ask.seed for ask in padded], (self.bundle.unet.config.in_channels, side, side))
         text = torch.stack([self.states(ask.prompt) for ask in padded])
@@ -220,11 +218,11 @@ class Sampler:
         return np.concatenate(films)
 
     def draw_all(self, requests: Iterable[tuple[Any, Ask]]) -> Iterator[tuple[Any, np.ndarray]]:
-        """Films of any number of requests ``(tag, ask)``, in order, in full batches."""
+        """Films of any number of requests ``(tag, ask)``, in order, in full passes."""
         waiting: list[tuple[Any, Ask]] = []
         for request in requests:
             waiting.append(request)
-            if len(waiting) == self.settings.batch:
+            if len(waiting) == self.many:
                 yield from self._flush(waiting)
                 waiting = []
         if waiting:

@@ -9,7 +9,7 @@ import torch
 
 from cxr_assets.diffusion import sampling
 from cxr_assets.diffusion.bundle import load_bundle
-from cxr_assets.diffusion.sampling import Ask, Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
+from cxr_assets.diffusion.sampling import EXACT, Ask, Sampler, SamplerSettings, initial_noise, make_scheduler, to_grey
 from cxr_assets.errors import InputError
 from tests.helpers import CAPTIONS, CPU, tiny_bundle
 
@@ -72,9 +72,15 @@ def test_a_batch_that_is_not_full_returns_only_what_was_asked(base: Path) -> Non
     one = sampler(base)
     assert one.draw(asks(PROMPTS[:1], SEEDS[:1])).shape == (1, 64, 64)
     assert list(one.draw_all([])) == []
-    for many in (5, 0):
-        with pytest.raises(InputError, match="1 to 4 films"):
-            one.draw(asks(PROMPTS[:many], SEEDS[:many]))
+    with pytest.raises(InputError, match="nothing to draw"):
+        one.draw([])
+
+
+def test_more_than_a_pass_is_drawn_in_several(base: Path) -> None:
+    one, many = sampler(base), 2 * EXACT + 1
+    films = one.draw(asks([PROMPTS[i % 7] for i in range(many)], list(range(many))))
+    assert films.shape == (many, 64, 64) and len(np.unique(films, axis=0)) == many
+    assert np.array_equal(films[-1], one.draw(asks([PROMPTS[(many - 1) % 7]], [many - 1]))[0])
 
 
 @pytest.mark.parametrize("name", ["dpmpp_2m", "ddim", "pndm", "unipc"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from cxr_assets.synthesis.fill import fill_requests
 from dagster_project.automation import END, START
 from dagster_project.definitions import defs
 from dagster_project.partitions import PROJECT
+from dagster_project.pool_slots import free_slots_of_the_dead, living
 
 COHORT_ASSETS = ("studies", "datasheet", "captions")
 SHARED_ASSETS = (
@@ -33,6 +35,8 @@ SHARED_ASSETS = (
     "synthesis_plan",
 )
 STAGES = ("cohort", "adapters", "images", "report")
+_TAGS: dict[str, str] = {}
+"""Of every run of this process; set while it is known to be alive."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -43,7 +47,7 @@ def materialise(assets: Sequence[str], *, partition: str | None = None, tags: di
         instance=dg.DagsterInstance.get(),
         asset_selection=[dg.AssetKey(a) for a in assets],
         partition_key=partition,
-        tags=tags,
+        tags={**(tags or {}), **_TAGS},
         run_config=QUIET,
         raise_on_error=False,
     )
@@ -147,6 +151,23 @@ def _known(name: str, kind: str, names: Iterable[object]) -> str:
     return name
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Be known to be alive, after what dead processes held has been given back."""
+    folder = PROJECT.store.root / "work" / "locks"
+    busy = free_slots_of_the_dead(dg.DagsterInstance.get(), folder)
+    if busy:
+        PROJECT.progress.say(
+            f"waiting for run {', '.join(busy)}, which is in the gpu pool. If nothing runs any more, `cxr ui` ends it."
+        )
+    with living(folder) as tags:
+        _TAGS.update(tags)
+        try:
+            yield
+        finally:
+            _TAGS.clear()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the runner."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -160,13 +181,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--leaderboard", action="store_true", help="compare generators instead of arms")
     args = parser.parse_args(argv)
     try:
-        if args.leaderboard:
-            run_leaderboard()
-            return 0
-        names = args.arms.split(",") if args.arms else PROJECT.settings.arms
-        arms = [Arm.parse(_known(n, "arm", PROJECT.arms)) for n in names]
-        findings = [_known(f, "finding", PROJECT.grid.findings) for f in args.findings.split(",") if f]
-        run(arms, until=args.until, findings=findings or None)
+        with _alone():
+            if args.leaderboard:
+                run_leaderboard()
+                return 0
+            names = args.arms.split(",") if args.arms else PROJECT.settings.arms
+            arms = [Arm.parse(_known(n, "arm", PROJECT.arms)) for n in names]
+            findings = [_known(f, "finding", PROJECT.grid.findings) for f in args.findings.split(",") if f]
+            run(arms, until=args.until, findings=findings or None)
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from cxr_assets.warehouse.doctor import check_storage
 from tests.dagster_project.conftest import SETTINGS
 
 pytestmark = pytest.mark.slow
+PROJECT_FOLDER = Path(__file__).parents[2] / "dagster_project"
 
 
 def start(root: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -54,6 +55,8 @@ def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool], *, 
 @pytest.fixture
 def data_root(root: Path, tmp_path: Path) -> Path:
     (tmp_path / "dagster").mkdir()
+    # With its pools, as the command copies it: what a killed process holds there must not stop the next one.
+    (tmp_path / "dagster" / "dagster.yaml").write_text((PROJECT_FOLDER / "dagster.yaml").read_text())
     settings = SETTINGS | {
         "findings": ["no_finding", "cardiomegaly"],
         "adapter_training": {"steps": 60, "batch": 4, "checkpoint_every": 5},

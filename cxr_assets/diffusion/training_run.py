@@ -31,7 +31,7 @@ LEARNED, PICTURES, ROWS, FIGURES = "learned", "pictures", "rows.parquet", "figur
 UNLEARNED = {"checkpoint_every", "validate_every"}
 """Settings of a training that decide nothing of what is learned."""
 WATCHED_AGES = (30.0, 70.0)
-WATCHED = 4
+WATCHED = 8
 _PANELS = {"gap": "largest gap of the loss between groups", "sigma": "spread of the loss weights"}
 
 
@@ -143,11 +143,13 @@ def watched_asks(project: Project, preset: MethodPreset) -> list[Ask]:
         }
         for end in (0, -1)
     ]
+    people = people[:1] if people[0] == people[1] else people  # a cohort may record nothing of them
+    some = WATCHED // len(people)
     spoken = impressions_of(project, preset)
     validate = project.filmed("validate").sort("study_id")["study_id"]
-    texts = [spoken[study] for study in validate if study in spoken][:WATCHED]
+    texts = [spoken[study] for study in validate if study in spoken][:some]
     bodies: list[tuple[str, dict[str, Any]]] = [(text, {"labels": [], "impression": text}) for text in texts]
-    bodies = bodies or [(finding, {"labels": [finding]}) for finding in grid.findings[:WATCHED]]
+    bodies = bodies or [(finding, {"labels": [finding]}) for finding in grid.findings[:some]]
     return [
         Ask(preset.prompt(**body, **person), derive_seed("watch", name), **person)
         for name, body in bodies

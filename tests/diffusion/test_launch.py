@@ -17,7 +17,12 @@ from cxr_assets.project import Project
 
 Open = Callable[..., Project]
 METHOD = "hcn_fairdiffusion"
-TRAINING = {"adapter_training__steps": 34, "adapter_training__batch": 5, "adapter_training__checkpoint_every": 20}
+TRAINING = {
+    "adapter_training__precision": "fp32",
+    "adapter_training__steps": 34,
+    "adapter_training__batch": 5,
+    "adapter_training__checkpoint_every": 20,
+}
 
 
 def free_port() -> int:

@@ -89,17 +89,22 @@ def test_retries_keep_films_and_their_order_whatever_the_batch(ready: Open, monk
     refuse(monkeypatch, lambda _, r: "odd" if r.seed % 2 else None)
     found = []
     for batch in (1, 4, 7):
-        project = ready(f"batch{batch}", synthesis__batch=batch, synthesis__per_stratum=3, synthesis__retries=2)
+        project = ready(
+            f"batch{batch}",
+            synthesis__batch=batch,
+            synthesis__per_stratum=3,
+            synthesis__retries=2,
+            synthesis__precision="fp32",
+        )
         plan_synthesis(project)
         strata = first(project, 5)
         drawn(project, strata)
-        found.append((rows(project, strata).drop("sha256"), attempts(project, strata), films(project)))
+        found.append((rows(project, strata), attempts(project, strata), films(project)))
     assert 15 < found[0][1].height < 45 and found[0][0]["k"].sum() > 0
     for table, log, drawn_films in found[1:]:
         assert table.equals(found[0][0]) and log.equals(found[0][1])
         assert drawn_films.keys() == found[0][2].keys()
-        # Sums of another batch may be taken in another order: on some processors a pixel rounds to the next grey.
-        assert all(np.abs(drawn_films[f] - film).max() <= 1 for f, film in found[0][2].items())
+        assert all(np.array_equal(drawn_films[f], film) for f, film in found[0][2].items())
 
 
 def test_three_workers_draw_what_one_draws(ready: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,9 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "kl_anneal_steps": _LATENT,
     "composition_weight": _LATENT,
     "max_age": ("compdiff",),
-    "parity": ("demographic_encoder", "hcn"),
-    **dict.fromkeys(("route", "dropout", "auxiliary_weight", "drop_text", "drop_demographics", "drop_both"), _ANY),
+    **dict.fromkeys(
+        ("route", "dropout", "auxiliary_weight", "drop_text", "drop_demographics", "drop_both", "parity"), _ANY
+    ),
 }
 """Kinds that look at an option; one that is changed and not looked at is refused."""
 

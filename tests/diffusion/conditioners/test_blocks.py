@@ -34,6 +34,9 @@ DROP = torch.tensor([False, True, False, False, True])
 
 
 def made(kind: str, **changed: Any) -> Conditioner:
+    if KINDS[kind][0]["kind"] == "demographic_encoder":  # it has no latent, composes nothing, and would refuse these
+        unread = ("latent", "kl_weight", "kl_anneal_steps", "composition_weight")
+        changed = {name: value for name, value in changed.items() if name not in unread}
     options = {"width": 16, "context_width": 32, "time_width": 24} | KINDS[kind][0] | changed
     conditioner = build_conditioner(ConditionerConfig(**options), SCHEMA, seed=0)
     assert conditioner is not None

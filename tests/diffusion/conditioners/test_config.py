@@ -21,7 +21,7 @@ from cxr_assets.diffusion.conditioners.config import ConditionerConfig
         {"kind": "none", "drop_text": 0.2},
         {"kind": "none", "kl_weight": 1.0},
         {"kind": "demographic_encoder", "latent": False},
-        {"kind": "compdiff", "parity": True},
+        {"kind": "none", "parity": True},
         {"kind": "hcn", "max_age": 90.0},
     ],
 )

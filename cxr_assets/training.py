@@ -185,7 +185,7 @@ class TrainLoop:
         """
         start = self.resumed_at = self._resume()
         device = self.parameters[0].device
-        begun, self.aside = time.monotonic(), 0.0
+        begun, aside = time.monotonic(), 0.0
         with self.progress.task(self.name, self.steps, start) as advance:
             for step in range(start, self.steps):
                 self.step = step
@@ -215,14 +215,14 @@ class TrainLoop:
                 advance(1, f"loss {self.losses[-1][1]:.4f}" if self.losses else "")
                 if (step + 1) % self.checkpoint_every == 0 or step + 1 == self.steps:
                     self._save(step + 1)
-                self.aside += time.monotonic() - paused
+                aside += time.monotonic() - paused
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if self.average:
             self.average.copy_to(self.parameters)
         if self.best:
             self._load(self.best)
-        return time.monotonic() - begun - self.aside
+        return time.monotonic() - begun - aside
 
     def _watch(self, step: int) -> None:
         """Show the averaged weights to ``watch``, then put the trained ones back."""

@@ -70,9 +70,7 @@ def _cause(done: dg.ExecuteInProcessResult) -> CxrError:
 
 def draw(project: Project, findings: Sequence[str] | None = None, *, methods: Sequence[str]) -> None:
     """Ranged runs over every stratum of some methods that is missing or stale, as few as can be."""
-    for request in fill_requests(project, budget=10**6, findings=findings, per_finding=False):
-        if request.method not in methods:
-            continue
+    for request in fill_requests(project, budget=10**6, findings=findings, methods=methods, per_finding=False):
         tags = {START: f"{request.method}|{request.first}", END: f"{request.method}|{request.last}"}
         materialise(["synthetic_images"], tags=tags)
 

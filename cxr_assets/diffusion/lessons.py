@@ -135,33 +135,36 @@ def _captions(
         number = dict(zip(texts, range(1, len(texts) + 1), strict=True))
         at = np.array([number[text] for text in rows["caption"]])
         states = states_of(project, bundle, texts)
-    if preset.text_encoder == "frozen":
-        return Captions(at, states)
-    if texts is None:
+    if texts is None and preset.text_encoder != "frozen":
         first = cache.index.unique("caption_row", keep="first").sort("caption_row")
         texts = first["caption"].to_list()
-    ids = bundle.tokenizer(["", *texts], padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return Captions(at, states, ids)
+    return Captions(at, states, token_ids(bundle, preset, ["", *(texts or ())]))
+
+
+def token_ids(bundle: Bundle, preset: MethodPreset, texts: list[str]) -> Tensor | None:
+    """Token ids of texts, int64, shape ``(texts, tokens)``, for a text encoder that learns; None where it is frozen."""
+    if preset.text_encoder == "frozen":
+        return None
+    ids: Tensor = bundle.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
 
 
 def prepare_validation(project: Project, preset: MethodPreset, bundle: Bundle) -> Lesson | None:
     """A few films of validation patients, for the loss that training does not see; None where there are none."""
     studies = project.filmed("validate").sort("study_id")
-    captions = method_captions(project, preset, bundle, studies)
-    rows = studies.join(captions, on="study_id", how="inner", maintain_order="left").head(VALIDATION_FILMS)
+    worded = method_captions(project, preset, bundle, studies)
+    rows = studies.join(worded, on="study_id", how="inner", maintain_order="left").head(VALIDATION_FILMS)
     if rows.is_empty():
         return None
     device = pick_device(project.settings.device)
     s = project.settings.diffusion
     films = read_films(project.store, rows["image_file"].to_list(), s.resolution)
     posteriors = encode_films(bundle.vae, films, device=device, precision=s.precision)
-    states = encode_captions(bundle.tokenizer, bundle.text_encoder, ["", *rows["caption"]], device=device)
-    ids = None
-    if preset.text_encoder != "frozen":
-        tokens = bundle.tokenizer(["", *rows["caption"]], padding="max_length", truncation=True, return_tensors="pt")
-        ids = tokens.input_ids
+    texts = ["", *rows["caption"]]
+    states = encode_captions(bundle.tokenizer, bundle.text_encoder, texts, device=device)
     schema, at = schema_of(project), np.arange(rows.height)
-    return Lesson(posteriors, at, Captions(at + 1, states, ids), people_of(rows, schema), schema)
+    captions = Captions(at + 1, states, token_ids(bundle, preset, texts))
+    return Lesson(posteriors, at, captions, people_of(rows, schema), schema)
 
 
 def _prior(
@@ -190,11 +193,7 @@ def _prior(
 def plain_prompt(bundle: Bundle, prior: PriorPreservation, preset: MethodPreset, *, device: torch.device) -> Captions:
     """The prior's prompt as the text of one film; its token ids too where the text encoder learns."""
     states = encode_captions(bundle.tokenizer, bundle.text_encoder, [prior.prompt], device=device)
-    ids = None
-    if preset.text_encoder != "frozen":
-        tokens = bundle.tokenizer([prior.prompt], padding="max_length", truncation=True, return_tensors="pt")
-        ids = tokens.input_ids
-    return Captions(np.zeros(1, dtype=np.int64), states, ids)
+    return Captions(np.zeros(1, dtype=np.int64), states, token_ids(bundle, preset, [prior.prompt]))
 
 
 @torch.no_grad()

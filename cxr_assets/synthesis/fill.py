@@ -27,6 +27,7 @@ def fill_requests(
     busy: Collection[tuple[str, str]] = (),
     budget: int | None = None,
     findings: Collection[str] | None = None,
+    methods: Collection[str] | None = None,
     per_finding: bool = True,
 ) -> list[FillRequest]:
     """Runs that would make every stratum of every trained method current.
@@ -36,7 +37,7 @@ def fill_requests(
     Args:
         busy: (method, stratum) that a queued or running run is already making.
         budget: most runs to return; the configured ``synthesis.runs_per_tick`` by default.
-        findings: ask for these alone; None for all.
+        findings: ask for these alone; None for all. So with ``methods``.
         per_finding: a run ends with its finding, so that a server's runs stay short; else it goes on to the next, loads
             the model once and pads the last batch once.
     """
@@ -46,7 +47,7 @@ def fill_requests(
     stretches = [by_finding[f] for f in asked] if per_finding else [list(chain(*by_finding.values()))]
     wanted = {s for f in asked for s in by_finding[f]}
     requests: list[FillRequest] = []
-    for method in project.methods:
+    for method in (m for m in project.methods if methods is None or m in methods):
         adapter = project.store.digest("adapter", {"method": method})
         due = {s for s in due_strata(project, method) if s in wanted and (method, s) not in busy}
         for stretch in stretches:

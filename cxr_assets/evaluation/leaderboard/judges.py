@@ -188,7 +188,17 @@ class Chosen:
 
 def judge_learner(project: Project) -> Learner | None:
     """The learner of ``real.r000`` that judges this cohort, None where another judge does."""
-    return project.learners[0] if choose_judge(project).name == "classifier" else None
+    return project.learners[0] if _judge_name(project) == "classifier" else None
+
+
+def _judge_name(project: Project) -> str:
+    """Judge of the settings, ``auto`` resolved; opens no file."""
+    settings = project.settings.evaluation
+    if settings.leaderboard.judge != "auto":
+        return settings.leaderboard.judge
+    if project.resolved.cohort == "phantom":
+        return "oracle"
+    return next((f for f in settings.features if f.startswith("xrv:")), "classifier")
 
 
 def choose_judge(project: Project) -> Chosen:
@@ -197,13 +207,9 @@ def choose_judge(project: Project) -> Chosen:
     Raises:
         SettingsError: a name that is no judge, or the oracle for a cohort that is no phantom.
     """
-    settings = project.settings.evaluation
-    name, phantom = settings.leaderboard.judge, project.resolved.cohort == "phantom"
-    if name == "auto":
-        files = [f for f in settings.features if f.startswith("xrv:")]
-        name = "oracle" if phantom else files[0] if files else "classifier"
+    name = _judge_name(project)
     if name == "oracle":
-        if not phantom:
+        if project.resolved.cohort != "phantom":
             raise SettingsError(
                 f"evaluation.leaderboard.judge: the oracle knows phantom films alone, not {project.spec.name}."
             )

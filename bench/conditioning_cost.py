@@ -22,7 +22,7 @@ from cxr_assets.diffusion.config import MethodPreset, TrainingPrecision
 from cxr_assets.diffusion.device import computes_in, pick_device
 from cxr_assets.diffusion.teaching import Lesson, Teaching
 from cxr_assets.diffusion.weighing.gaussian_process import suggest
-from cxr_assets.settings import load_preset
+from cxr_assets.resolve import load_preset
 
 PLAIN = "label_lora"
 METHODS = (PLAIN, "demographic_encoder", "hcn", "compdiff_lora", "fairdiffusion", "hcn_fairdiffusion")

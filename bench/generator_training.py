@@ -40,7 +40,7 @@ from cxr_assets.diffusion.latents import film_tensor
 from cxr_assets.diffusion.lora import add_lora
 from cxr_assets.diffusion.losses import denoising_loss
 from cxr_assets.diffusion.teaching import Lesson
-from cxr_assets.settings import load_preset
+from cxr_assets.resolve import load_preset
 
 RATE = 1e-4
 DROPOUT = 0.1

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
+from cxr_assets.cli_graph import given, overrides_of, publish_views, run_graph
 from cxr_assets.cli_options import Cohort, Preset, Root, Sets, Storage
 from cxr_assets.keys import MethodRun
-from cxr_assets.settings import Settings, find_preset, resolve
+from cxr_assets.resolve import find_preset, resolve
+from cxr_assets.settings import Settings
 
 FORMATS = ("table", "csv", "json", "markdown")
 
@@ -31,9 +33,6 @@ def leaderboard(
     only_show: Annotated[bool, typer.Option("--show", help="print what stands in storage, run nothing")] = False,
 ) -> None:
     """Compare generators: train, draw and measure what is missing of each preset and seed, then print who leads."""
-    # The commands of one program share how settings are kept and the graph is run; that part imports this one.
-    from cxr_assets import cli
-
     if format not in FORMATS:
         raise typer.BadParameter(f"--format {format!r}: choose one of {', '.join(FORMATS)}")
     if only_show:
@@ -41,7 +40,7 @@ def leaderboard(
             raise typer.BadParameter("--show prints the board that stands in storage: leave --methods and --seeds out.")
         show(resolve(cohort=cohort, storage=storage).root, format)
         return
-    resolved = resolve(cohort=cohort, storage=storage, profile=preset, overrides=cli._overrides(sets, root))
+    resolved = resolve(cohort=cohort, storage=storage, profile=preset, overrides=overrides_of(sets, root))
     chosen = list(sets or [])
     if methods is not None or seeds is not None:
         wanted = expand(methods.split(",") if methods else board_of(resolved.settings), seeds or 1)
@@ -49,9 +48,9 @@ def leaderboard(
             find_preset("methods", MethodRun.parse(key).preset, resolved.presets)
         kept = {name: json.dumps(value) for name, value in chosen_settings(resolved.settings, wanted).items()}
         chosen += [f"{name}={value}" for name, value in kept.items()]
-    resolved = cli._resolved(cohort, storage, preset, chosen, root)
-    cli._graph(resolved, "--leaderboard")
-    cli._publish(resolved)
+    resolved = given(cohort, storage, preset, chosen, root)
+    run_graph(resolved, "--leaderboard")
+    publish_views(resolved)
     show(resolved.root, format)
 
 

@@ -19,7 +19,8 @@ from cxr_assets.cohorts.film_reader import filmed
 from cxr_assets.cohorts.registry import adapter
 from cxr_assets.errors import SettingsError, StorageError
 from cxr_assets.progress import Progress
-from cxr_assets.settings import Resolved, Settings, resolve
+from cxr_assets.resolve import Resolved, resolve
+from cxr_assets.settings import Settings
 from cxr_assets.warehouse.manifest import Manifest, digest_json, partition_text
 from cxr_assets.warehouse.runinfo import RunInfo
 from cxr_assets.warehouse.store import PartitionWriter, Store

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cxr_assets.cli import _of_methods
+from cxr_assets.cli_graph import of_methods
 from cxr_assets.diffusion.methods import listing
 from cxr_assets.errors import InputError, SettingsError
-from cxr_assets.settings import PRESETS, resolve
+from cxr_assets.resolve import PRESETS, resolve
 from tests.test_cli import cxr
 
 
@@ -41,9 +41,9 @@ def test_naming_methods_gives_each_of_them_the_mixes_of_the_arms(tmp_path: Path)
     resolved = resolve(
         storage=tmp_path, overrides={"arms": ["real.r000", "demographic_text.r025", "demographic_text.only"]}
     )
-    assert _of_methods(resolved, None) is resolved
+    assert of_methods(resolved, None) is resolved
     (tmp_path / "cxr.yaml").write_text("arms: [real.r000, demographic_text.r025, demographic_text.only]\n")
-    chosen = _of_methods(resolve(storage=tmp_path), ["hcn", "hcn-s1", "hcn"])
+    chosen = of_methods(resolve(storage=tmp_path), ["hcn", "hcn-s1", "hcn"])
     assert chosen.settings.synthesis.methods == ["hcn", "hcn-s1"]
     assert chosen.settings.arms == ["real.r000", "hcn.r025", "hcn.only", "hcn-s1.r025", "hcn-s1.only"]
     assert resolve(storage=tmp_path).settings == chosen.settings, "the UI and the next command see the same"
@@ -54,5 +54,5 @@ def test_naming_methods_gives_each_of_them_the_mixes_of_the_arms(tmp_path: Path)
 )
 def test_a_method_that_is_none_is_refused_and_nothing_is_kept(tmp_path: Path, name: str, fault: str) -> None:
     with pytest.raises((SettingsError, InputError), match=fault):
-        _of_methods(resolve(storage=tmp_path), ["hcn", name])
+        of_methods(resolve(storage=tmp_path), ["hcn", name])
     assert not (tmp_path / "cxr.yaml").exists()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cxr_assets.cli import app
 from cxr_assets.diffusion.config import MethodPreset
 from cxr_assets.errors import InputError, SettingsError
-from cxr_assets.settings import PRESETS, Resolved, find_preset, load_preset, resolve
+from cxr_assets.resolve import PRESETS, Resolved, find_preset, load_preset, resolve
 
 
 def settings_of(root: Path, yaml: str = "", environ: dict[str, str] | None = None, **overrides: Any) -> Resolved:

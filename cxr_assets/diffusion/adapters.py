@@ -20,7 +20,7 @@ from cxr_assets.errors import StorageError
 from cxr_assets.keys import MethodRun
 from cxr_assets.processes import Processes
 from cxr_assets.project import Made, Parent, Project, Step
-from cxr_assets.settings import load_preset
+from cxr_assets.resolve import load_preset
 from cxr_assets.training import CHECKPOINT
 
 CODE_VERSION = "3"

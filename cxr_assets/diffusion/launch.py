@@ -20,7 +20,8 @@ from cxr_assets.errors import CxrError, InputError, SettingsError
 from cxr_assets.processes import join_processes
 from cxr_assets.progress import Progress
 from cxr_assets.project import Project
-from cxr_assets.settings import Resolved, Settings
+from cxr_assets.resolve import Resolved
+from cxr_assets.settings import Settings
 from cxr_assets.warehouse import Store
 
 SAY, FAULT = "say", "fault"

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from cxr_assets.diffusion.config import MethodPreset
-from cxr_assets.settings import load_preset
+from cxr_assets.resolve import load_preset
 
 
 def listing(folders: Sequence[Path]) -> pl.DataFrame:

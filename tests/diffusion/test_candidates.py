@@ -22,7 +22,7 @@ from cxr_assets.diffusion.candidates import (
 )
 from cxr_assets.diffusion.model_files import files_needed, look_into
 from cxr_assets.errors import InputError, SettingsError
-from cxr_assets.settings import PRESETS, read_yaml
+from cxr_assets.resolve import PRESETS, read_yaml
 from tests.diffusion.base_models import COMMIT, UNFIT, changed, copied, halved, in_cache, pickled
 
 LETTERS = string.ascii_letters + string.digits

@@ -23,7 +23,8 @@ from cxr_assets.diffusion.candidates import GONE, read_candidates
 from cxr_assets.diffusion.config import BundleSpec, MethodPreset
 from cxr_assets.keys import Arm
 from cxr_assets.project import Project
-from cxr_assets.settings import PRESETS, Settings, find_preset, flatten, load_preset, merge_yaml, read_yaml, resolve
+from cxr_assets.resolve import PRESETS, find_preset, flatten, load_preset, merge_yaml, read_yaml, resolve
+from cxr_assets.settings import Settings
 from cxr_assets.synthesis.draw import draw_strata, stratum_keys
 from cxr_assets.synthesis.plan import plan_synthesis
 from tests.helpers import CAPTIONS, QUIET

@@ -12,7 +12,7 @@ from cxr_assets.diffusion.recorded_groups import groups_of, who_is_weighed
 from cxr_assets.diffusion.teaching import Teaching
 from cxr_assets.diffusion.weighing import InverseFrequencyWeighing, make_controller
 from cxr_assets.errors import InputError
-from cxr_assets.settings import load_preset
+from cxr_assets.resolve import load_preset
 from tests.diffusion.lessons import FILMS, SCHEMA, lesson, small
 from tests.helpers import CPU, tiny_bundle
 

@@ -17,7 +17,7 @@ from cxr_assets.diffusion.losses import draw_noising
 from cxr_assets.diffusion.tuning import load_generator, save_generator
 from cxr_assets.errors import SettingsError
 from cxr_assets.processes import Processes
-from cxr_assets.settings import PRESETS, load_preset
+from cxr_assets.resolve import PRESETS, load_preset
 from tests.diffusion.lessons import FILMS, SCHEMA, SIDE, lesson, teaching
 from tests.helpers import CPU, tiny_bundle, weights_digest
 

@@ -94,7 +94,8 @@ def test_every_method_of_the_comparison_takes_steps(bench: Any, material: Any) -
     _, _, base, lesson = material
     opened = cost.teachings(base, lesson, CPU, batch=2, precision="fp32")
     seconds = cost.seconds_of_steps(opened, 1, CPU)
-    assert seconds.shape == (1, len(cost.METHODS)) and (seconds > 0).all()
+    assert list(opened) == [cost.PLAIN, *cost.METHODS]
+    assert seconds.shape == (1, len(opened)) and (seconds > 0).all()
     assert all(teaching.loop.step == 2 for teaching in opened.values())
 
 

@@ -67,7 +67,7 @@ def markdown(table: pl.DataFrame, facts: Mapping[str, Any], cells: pl.DataFrame 
         presets=presets,
         space=space,
         by_group=by_group,
-        held_out=[] if cells is None else [_comparison(row) for row in cells.iter_rows(named=True)],
+        held_out=[] if cells is None else [_comparison(row) for row in cells.iter_rows(named=True) if row["cells"]],
         named=rows.filter(pl.col("verdict") == BEST).height,
     )
 
@@ -76,7 +76,7 @@ def _comparison(row: Mapping[str, Any]) -> list[str]:
     """One line about two presets over held-out cells."""
     where = f" ({row['ci_lo']:+.3g} to {row['ci_hi']:+.3g})" if row["ci_lo"] is not None else ""
     difference = NONE if row["mean_difference"] is None else f"{row['mean_difference']:+.3g}{where}"
-    won = f"{row['a_better']} of {row['cells']}"
+    won = f"{row['a_better']} to {row['b_better']}" + (f", {row['ties']} alike" if row["ties"] else "")
     p = NONE if row["p"] is None else f"{row['p']:.2g}"
     return [
         f"{row['a']} against {row['b']}",

@@ -65,7 +65,10 @@ def test_the_page_tells_of_held_out_cells_only_where_there_are_some() -> None:
     told = {"cohort": "phantom", "judge": "oracle", "compared": ["hcn"], "missing": [], "sets": {}}
     table = standings(made)
     page = markdown(table, told, compare_held_out(made))
-    assert "| hcn against flat | kernel distance" in page and "| 5 of 6 |" in page and "| 0.22 |" in page
+    assert "| hcn against flat | kernel distance" in page and "| 5 to 1 |" in page and "| 0.22 |" in page
+    assert "| 0 to 0, 5 alike |" in page, "text and flat have the same figure wherever text has one"
+    none = markdown(table, told, compare_held_out(made.with_columns(value=pl.lit(None, pl.Float64))))
+    assert "no generator has learned" not in none
     assert "no generator has learned" not in markdown(table, told)
 
 

@@ -106,7 +106,7 @@ def film_sheet(films: Mapping[str, Sequence[np.ndarray | None]], columns: Sequen
             if film is not None:
                 sheet[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = film
     height, width = sheet.shape
-    figure = Figure(figsize=(1.6 + width / 90, 1.3 + height / 90), dpi=90, layout="constrained")
+    figure = Figure(figsize=(3.2 + width / 90, 1.8 + height / 90), dpi=90, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, aspect="equal")
     axes.set_xticks(np.arange(len(columns)) * cell + cell / 2, columns, fontsize=7, rotation=40, ha="left")

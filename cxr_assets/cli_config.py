@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxr_assets.cli_options import Cohort, Preset, Storage
-from cxr_assets.resolve import resolve
+from cxr_assets.resolve import flatten, resolve
 
 config_app = typer.Typer(no_args_is_help=True, help="Settings, cohorts and tables.")
 
@@ -23,8 +23,6 @@ def config_schema() -> None:
 @config_app.command("show")
 def config_show(cohort: Cohort = None, storage: Storage = None, preset: Preset = None) -> None:
     """Print every setting, its value and where it comes from."""
-    from cxr_assets.resolve import flatten
-
     resolved = resolve(cohort=cohort, storage=storage, profile=preset)
     for name, value in flatten(resolved.settings.model_dump(mode="json")).items():
         origin = next(

@@ -41,7 +41,18 @@ def add_lora(network: Any, settings: LoraSettings, *, seed: int) -> Any:
                 f"lora: {type(network).__name__} has none of the layers {', '.join(sorted(settings.targets))}. Correct the"
                 f" preset's targets. ({error})"
             ) from error
+    _leave_casts_to_autocast(network)
     return config
+
+
+def _leave_casts_to_autocast(network: Any) -> None:
+    """Let adapters take their inputs as they come. peft widens them to the weights' float32, and autocast narrows the same
+    values again, forwards and backwards in every adapter; without autocast all is float32 anyway."""
+    from peft.tuners.lora import LoraLayer
+
+    for layer in network.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False
 
 
 def has_lora(network: Any) -> bool:
@@ -91,4 +102,5 @@ def load_lora(bundle: Bundle, folder: Path) -> Bundle:
         pipe.load_lora_weights(folder, weight_name=WEIGHTS)
     for network in (bundle.unet, bundle.text_encoder):
         network.eval().requires_grad_(False)
+        _leave_casts_to_autocast(network)
     return bundle

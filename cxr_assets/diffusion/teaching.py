@@ -16,7 +16,7 @@ from cxr_assets.diffusion.conditioners.guidance import drop_masks
 from cxr_assets.diffusion.conditioners.routing import added_to_time, with_tokens
 from cxr_assets.diffusion.conditioners.schema import DemographicBatch, DemographicSchema
 from cxr_assets.diffusion.config import MethodPreset
-from cxr_assets.diffusion.device import attention_to_learn, autocast
+from cxr_assets.diffusion.device import attention_to_learn, autocast, computes_in
 from cxr_assets.diffusion.generator import Generator
 from cxr_assets.diffusion.latents import Posteriors
 from cxr_assets.diffusion.losses import Noising, denoising_errors, draw_noising, min_snr_weights
@@ -268,7 +268,7 @@ class Teaching:
         latents = batch.latents[part].to(self.device, memory_format=torch.channels_last)
         noising = batch.noising.of(part, self.device)
         with autocast(self.device, settings.precision):
-            text = self.lesson.captions.context(batch.captions[part], self.bundle, self.device)
+            text = self._text(self.lesson.captions, batch.captions[part])
             context = with_tokens(text, None if tokens is None else tokens[part])
             with added_to_time(self.bundle.unet, None if time is None else time[part]):
                 errors = denoising_errors(self.unet, scheduler, latents, context, noising)
@@ -278,12 +278,17 @@ class Teaching:
                 loss = loss + self._prior_loss(batch.prior[part], noising, context.shape[1] - text.shape[1]) / whole
         return loss, errors.detach()
 
+    def _text(self, captions: Captions, rows: np.ndarray) -> Tensor:
+        """Text states in the format of the step: cast here, once, and not in every layer that reads them or the tokens."""
+        dtype = computes_in(self.preset.train.precision, self.device)
+        return captions.context(rows, self.bundle, self.device).to(dtype)
+
     def _prior_loss(self, rows: Tensor, noising: Noising, tokens: int) -> Tensor:
         """Summed, weighted loss on the base model's own latents, with the noise of the films beside them."""
         assert self.lesson.prior is not None and self.preset.train.prior is not None
         drawn, prompt = self.lesson.prior
         latents = drawn[rows].to(self.device, memory_format=torch.channels_last)
-        text = prompt.context(np.zeros(1, dtype=np.int64), self.bundle, self.device).expand(len(rows), -1, -1)
+        text = self._text(prompt, np.zeros(1, dtype=np.int64)).expand(len(rows), -1, -1)
         nobody = None if self.conditioner is None or not tokens else self.conditioner.unconditional(len(rows))
         errors = denoising_errors(self.unet, self.bundle.scheduler, latents, with_tokens(text, nobody), noising)
         snr = min_snr_weights(self.bundle.scheduler, noising.timesteps, self.preset.train.min_snr)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 
 from cxr_assets.diffusion.bundle import Bundle, load_bundle
@@ -34,6 +35,32 @@ def test_a_fresh_adapter_changes_nothing() -> None:
     before = predicted(bundle)
     add_lora(bundle.unet, LORA, seed=0)
     assert torch.equal(predicted(bundle), before)
+
+
+def test_adapters_leave_casts_to_autocast_with_the_same_gradients(tmp_path: Path) -> None:
+    save_lora(taught(tmp_path), tmp_path)
+    unet = load_lora(tiny_bundle(), tmp_path).unet.train()
+    adapters = {n: layer for n, layer in unet.named_modules() if isinstance(layer, LoraLayer)}
+    seen: dict[str, torch.dtype] = {}
+    for name, layer in adapters.items():
+        layer.lora_A["default_0"].register_forward_pre_hook(
+            lambda _layer, inputs, name=name: seen.update({name: inputs[0].dtype})
+        )
+    latents = torch.randn((2, 4, 32, 32), generator=torch.Generator().manual_seed(0))
+
+    def gradients() -> list[torch.Tensor]:
+        weights = [p.requires_grad_() for n, p in unet.named_parameters() if "lora_" in n]
+        with torch.autocast("cpu", torch.bfloat16):
+            context = torch.ones(2, 77, 32, dtype=torch.bfloat16)
+            made = unet(latents, torch.tensor([3, 700]), encoder_hidden_states=context).sample
+        return list(torch.autograd.grad(made.float().square().mean(), weights))
+
+    ours = gradients()
+    assert {seen[n] for n in adapters if n.endswith(("attn2.to_k", "to_out.0"))} == {torch.bfloat16}
+    for layer in adapters.values():
+        layer.cast_input_dtype_enabled = True
+    assert all(torch.equal(a, b) for a, b in zip(ours, gradients(), strict=True))
+    assert set(seen.values()) == {torch.float32}
 
 
 @pytest.mark.parametrize(

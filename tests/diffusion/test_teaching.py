@@ -233,7 +233,12 @@ def test_mixed_precision_narrows_frozen_weights_only(monkeypatch: pytest.MonkeyP
     run = teaching(conditioner={"kind": "hcn"}, train={"steps": 2, "batch": 2, "precision": "bf16"})
     types = {("lora_" in n, p.dtype) for n, p in run.bundle.unet.named_parameters() if "norm" not in n}
     assert types == {(True, torch.float32), (False, torch.bfloat16)}
+    read: set[torch.dtype] = set()
+    run.bundle.unet.register_forward_pre_hook(
+        lambda _unet, _inputs, named: read.add(named["encoder_hidden_states"].dtype), with_kwargs=True
+    )
     generator = run.run()
+    assert read == {torch.bfloat16}  # text and tokens are cast once, not by every layer
     assert {p.dtype for p in generator.bundle.unet.parameters()} == {torch.float32}
     assert np.isfinite(run.loop.losses[-1][1])
 

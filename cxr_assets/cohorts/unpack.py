@@ -40,7 +40,7 @@ def unpacked(data: bytes, path: Path, *, cohort: str) -> bytes:
                     )
                 with archive.open(tables[0]) as stream:
                     return _bounded(stream.read, len(data), path, cohort)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         packing = {".gz": "gzip", ".zip": "zip"}[path.suffix]
         raise InputError(
             f"cohort {cohort!r}: {path.name} is no {packing} file ({error}). Nothing was written."

@@ -33,7 +33,6 @@ _UNPACKING = (
     OSError,
     EOFError,
     RuntimeError,
-    NotImplementedError,
     ValueError,
     LookupError,
 )
